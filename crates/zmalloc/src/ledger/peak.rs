@@ -1,0 +1,52 @@
+//! When a thread looks at the whole ledger, so that the peak is known without counting it on every call.
+//!
+//! A thread keeps a height above which its own live bytes are worth a look at everyone's. It cannot rise to that height
+//! before it has allocated the difference, so it compares its sum of allocated bytes with a trip that is that far
+//! ahead: one comparison per allocation, none per free. At a trip it either has risen, and reads the total, or it
+//! freed in between, and sets the next trip.
+//!
+//! Bound: between two looks at the total no thread's live bytes rise by more than [`RISE`] steps, so the true peak is
+//! above the recorded one by at most that for each thread, and the operations in flight.
+
+use super::pool::Pool;
+use super::slot::Slot;
+use super::sync::Ordering;
+
+/// The least a thread's live bytes rise between two looks.
+pub(crate) const STEP_MIN: u64 = 64 << 10;
+/// All threads together miss at most `RISE / SHARE` of the peak, unless `STEP_MIN` is more.
+const SHARE: u64 = 256;
+/// A thread that has fallen by `FALL` steps below its height gets a new one.
+const FALL: i64 = 3;
+/// By how many steps a thread may rise unseen: it may stand `FALL` below its height, which is one step up from where
+/// it last was, and a trip may be set up to an eighth of a step beyond it.
+pub const RISE: u64 = FALL as u64 + 2;
+
+/// The owner of `slot` has reached its trip: looks, and answers the next trip.
+///
+/// `allocated` and `live` are the owner's, by the counter that the trip is compared with. Cost: a few instructions,
+/// or when the thread has risen the cost of reading the total.
+#[cold]
+pub(crate) fn look(pool: &Pool, slot: &Slot, allocated: u64, live: i64) -> u64 {
+    let mut step = pool.step() as i64;
+    let mut high = slot.high.load(Ordering::Relaxed) as i64;
+    if live >= high {
+        record(pool, pool.totals().live_bytes());
+        step = pool.step() as i64;
+        high = live.saturating_add(step);
+    } else if live < high.saturating_sub(FALL * step) {
+        high = live.saturating_add(step);
+    }
+    slot.high.store(high as u64, Ordering::Relaxed);
+    allocated.saturating_add((high - live).max(step / 8) as u64)
+}
+
+/// Takes a reading of the live bytes into the peak, and sets the step for it; answers the peak.
+pub(crate) fn record(pool: &Pool, live: u64) -> u64 {
+    let before = pool.peak().fetch_max(live, Ordering::Relaxed);
+    if live <= before {
+        return before;
+    }
+    pool.set_step((live / SHARE / pool.threads().max(1) as u64).max(STEP_MIN));
+    live
+}

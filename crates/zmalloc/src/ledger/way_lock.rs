@@ -1,0 +1,41 @@
+//! The ledger's last way: every thread counts in one shared slot behind one lock. For targets without 64-bit atomics.
+//!
+//! A signal handler that allocates while it interrupts a thread inside the lock would wait for ever, as it would in
+//! most allocators; the two faster ways do not have that.
+
+use super::slot::SingleWriter;
+use super::sync::Ordering;
+use super::thread::exit_key;
+use super::{Detail, Details, Totals, pool};
+
+/// Counts a block given out.
+pub fn charge<D: Detail>(requested: usize, charged: usize) {
+    // The fork handlers are made with the key.
+    exit_key();
+    pool().with_lock(|pool| {
+        D::charge::<SingleWriter>(pool.shared(), requested, charged);
+        pool.shared().charge::<SingleWriter>(charged);
+        let live = pool.shared().live().max(0) as u64;
+        pool.peak().fetch_max(live, Ordering::Relaxed);
+    });
+}
+
+/// Counts a block taken back.
+pub fn credit<D: Detail>(requested: usize, charged: usize) {
+    pool().with_lock(|pool| {
+        D::credit::<SingleWriter>(pool.shared(), requested, charged);
+        pool.shared().credit::<SingleWriter>(charged);
+    });
+}
+
+pub(crate) fn totals() -> Totals {
+    pool().totals()
+}
+
+pub(crate) fn peak() -> u64 {
+    pool().with_lock(|pool| pool.peak().load(Ordering::Relaxed))
+}
+
+pub(crate) fn details() -> Details {
+    pool().with_lock(Pool::details)
+}

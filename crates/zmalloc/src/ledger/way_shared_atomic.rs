@@ -1,0 +1,38 @@
+//! The ledger's middle way: every thread counts in one shared slot, with atomic additions. For targets without cheap
+//! thread-locals, and to compare.
+
+use super::slot::SharedWriter;
+use super::sync::Ordering;
+use super::{Detail, Details, Totals, peak, pool};
+
+/// Counts a block given out.
+#[inline]
+pub fn charge<D: Detail>(requested: usize, charged: usize) {
+    let shared = pool().shared();
+    D::charge::<SharedWriter>(shared, requested, charged);
+    shared.charge::<SharedWriter>(charged);
+    let live = shared.live();
+    if live > pool().peak().load(Ordering::Relaxed) as i64 {
+        pool().peak().fetch_max(live as u64, Ordering::Relaxed);
+    }
+}
+
+/// Counts a block taken back.
+#[inline]
+pub fn credit<D: Detail>(requested: usize, charged: usize) {
+    let shared = pool().shared();
+    D::credit::<SharedWriter>(shared, requested, charged);
+    shared.credit::<SharedWriter>(charged);
+}
+
+pub(crate) fn totals() -> Totals {
+    pool().totals()
+}
+
+pub(crate) fn peak() -> u64 {
+    peak::record(pool(), totals().live_bytes())
+}
+
+pub(crate) fn details() -> Details {
+    pool().details()
+}

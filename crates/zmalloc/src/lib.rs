@@ -1,0 +1,9 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod backend;
+pub mod heap;
+pub mod ledger;
+
+pub use heap::{OomHandler, UsableBlock, Zmalloc, is_global_allocator, set_oom_handler};
+pub use ledger::{peak_memory, totals, used_memory};
