@@ -28,6 +28,8 @@ pub(super) fn allocation<B: Backend, D: Detail>(
         }
         return cold_allocation::<B, D>(size, plain, told);
     }
+    #[cfg(not(ledger_slots))]
+    let _ = plain;
     charge::<D>(size, told())
 }
 
@@ -45,6 +47,8 @@ pub(super) fn free<B: Backend, D: Detail>(
         }
         return cold_free::<B, D>(size, plain, told);
     }
+    #[cfg(not(ledger_slots))]
+    let _ = plain;
     let credited = told();
     ledger::credit::<D>(size(credited), credited);
 }
@@ -65,6 +69,8 @@ pub(super) fn reallocation<B: Backend, D: Detail>(
         }
         return cold_reallocation::<B, D>(old_size, size, plain, told);
     }
+    #[cfg(not(ledger_slots))]
+    let _ = (plain, bound);
     recharge::<D>(old_size, size, told())
 }
 

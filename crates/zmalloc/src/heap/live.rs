@@ -12,28 +12,23 @@ pub enum Liveness {
     NotLive,
 }
 
-/// Allocates a block as any Rust code does, and looks whether the ledger noticed.
+/// Allocates a few blocks as any Rust code does, and looks whether the ledger noticed every one.
 ///
-/// The answer is certain while no other thread allocates, and otherwise wrong only if others hide the block for
-/// several attempts in a row. Cost: a few allocations.
+/// Never `NotLive` when it is live, since the sum of allocated bytes only grows; `Live` when it is not only if other
+/// threads allocate as much through a heap of ours during each of several attempts. Cost: a few allocations of 64 KiB.
 pub fn is_global_allocator() -> Liveness {
     const ATTEMPTS: usize = 8;
-    // Rare enough that other threads hardly ever free exactly as much meanwhile.
-    let layout = Layout::from_size_align(0x5A_4D41, 1).expect("a size below isize::MAX");
-    for _ in 0..ATTEMPTS {
-        let before = crate::ledger::totals();
+    let layout = Layout::new::<[u8; 1 << 16]>();
+    let noticed = || {
+        let before = crate::ledger::totals().allocated_bytes;
         // SAFETY: the size is above 0, and the block is given back with its layout.
-        let block = unsafe { alloc(layout) };
-        let after = crate::ledger::totals();
-        if block.is_null() {
-            continue;
+        let block = core::hint::black_box(unsafe { alloc(layout) });
+        let after = crate::ledger::totals().allocated_bytes;
+        if !block.is_null() {
+            // SAFETY: the block that was just allocated.
+            unsafe { dealloc(block, layout) };
         }
-        let block = core::hint::black_box(block);
-        // SAFETY: the block that was just allocated.
-        unsafe { dealloc(block, layout) };
-        if after.allocated_bytes.wrapping_sub(before.allocated_bytes) >= layout.size() as u64 {
-            return Liveness::Live;
-        }
-    }
-    Liveness::NotLive
+        block.is_null() || after.wrapping_sub(before) >= layout.size() as u64
+    };
+    if (0..ATTEMPTS).all(|_| noticed()) { Liveness::Live } else { Liveness::NotLive }
 }

@@ -3,6 +3,8 @@
 //! A thread adds the bytes of its own operations to its own slot, with plain instructions; or, over an allocator that
 //! keeps exact counters of its own, adds nothing at all. Sums only grow: what lives is the difference of two of them.
 
+#![cfg_attr(not(ledger_slots), allow(dead_code, reason = "the slower ways use a part of the ledger"))]
+
 #[cfg(all(feature = "ledger-lock", feature = "ledger-shared-atomic"))]
 compile_error!(
     "zmalloc: the features `ledger-lock` and `ledger-shared-atomic` are two ways to count, so they exclude each other; \
@@ -10,12 +12,16 @@ compile_error!(
 );
 
 mod details;
+mod fork;
+mod guard;
 mod local;
-pub(crate) mod peak;
+mod once;
+mod peak;
 mod pool;
 mod size_class;
 mod slot;
 mod sync;
+#[cfg(ledger_slots)]
 mod thread;
 #[cfg_attr(ledger_slots, path = "way_slots.rs")]
 #[cfg_attr(ledger_shared_atomic, path = "way_shared_atomic.rs")]

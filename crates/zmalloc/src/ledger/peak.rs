@@ -5,28 +5,29 @@
 //! ahead: one comparison per allocation, none per free. At a trip it either has risen, and reads the total, or it
 //! freed in between, and sets the next trip.
 //!
-//! Bound: between two looks at the total no thread's live bytes rise by more than [`RISE`] steps, so the true peak is
+//! Bound: between two looks at the total no thread's live bytes rise by more than 5 steps
+//! (it may stand 3 below its height, which is one step up from where it last was, and a trip may be set an eighth of a
+//! step beyond it), so the true peak is
 //! above the recorded one by at most that for each thread, and the operations in flight.
 
 use super::pool::Pool;
+#[cfg(ledger_slots)]
 use super::slot::Slot;
 use super::sync::Ordering;
 
 /// The least a thread's live bytes rise between two looks.
 pub(crate) const STEP_MIN: u64 = 64 << 10;
-/// All threads together miss at most `RISE / SHARE` of the peak, unless `STEP_MIN` is more.
+/// All threads together miss at most `5 / SHARE` of the peak, unless `STEP_MIN` is more.
 const SHARE: u64 = 256;
+#[cfg(ledger_slots)]
 /// A thread that has fallen by `FALL` steps below its height gets a new one.
 const FALL: i64 = 3;
-/// By how many steps a thread may rise unseen: it may stand `FALL` below its height, which is one step up from where
-/// it last was, and a trip may be set up to an eighth of a step beyond it.
-pub const RISE: u64 = FALL as u64 + 2;
-
 /// The owner of `slot` has reached its trip: looks, and answers the next trip.
 ///
 /// `allocated` and `live` are the owner's, by the counter that the trip is compared with. Cost: a few instructions,
 /// or when the thread has risen the cost of reading the total.
 #[cold]
+#[cfg(ledger_slots)]
 pub(crate) fn look(pool: &Pool, slot: &Slot, allocated: u64, live: i64) -> u64 {
     let mut step = pool.step() as i64;
     let mut high = slot.high.load(Ordering::Relaxed) as i64;

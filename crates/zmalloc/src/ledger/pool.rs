@@ -120,6 +120,7 @@ impl Pool {
     }
 
     /// Runs a section with the lock held.
+    #[cfg(ledger_lock)]
     pub(crate) fn with_lock<R>(&self, section: impl FnOnce(&Self) -> R) -> R {
         self.lock.with(|| section(self))
     }
@@ -129,18 +130,18 @@ impl Pool {
         self.first.len()
     }
 
-    /// Takes the lock before a fork, so that the child's copy is whole.
-    pub(crate) fn lock_for_fork(&self) {
+    /// Takes the lock; for a section that does not end where it began.
+    pub(crate) fn lock(&self) {
         self.lock.acquire();
     }
 
-    /// After a fork, in the parent.
-    pub(crate) fn unlock_after_fork(&self) {
+    /// Gives back the lock taken by [`lock`](Pool::lock).
+    pub(crate) fn unlock(&self) {
         self.lock.release();
     }
 
-    /// After a fork, in the child, with the lock held: no other thread exists any more, so their backend counters are
-    /// folded before their memory is reused, and their slots are given back.
+    /// With the lock held, in a forked child: no other thread exists any more, so their backend counters are folded
+    /// before their memory is used again, and their slots are given back.
     pub(crate) fn keep_only(&self, own: *const Slot) {
         for slot in self.slots() {
             if !core::ptr::eq(slot, own) {
@@ -148,7 +149,6 @@ impl Pool {
                 slot.owner.store(UNCLAIMED, Ordering::Relaxed);
             }
         }
-        self.lock.release();
     }
 
     /// The sums over all slots.

@@ -19,7 +19,7 @@ mod guarded {
     use core::cell::UnsafeCell;
 
     #[repr(transparent)]
-    pub(crate) struct AtomicU64(UnsafeCell<u64>);
+    pub struct AtomicU64(UnsafeCell<u64>);
 
     // SAFETY: in this way of counting every access happens with the pool's lock held; see `ledger::lock`.
     unsafe impl Sync for AtomicU64 {}

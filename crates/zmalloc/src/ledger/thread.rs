@@ -1,14 +1,14 @@
-//! A thread's life with the ledger: registration at its first operation, giving the slot back at its end, fork.
+//! A thread's life with the ledger: registration at its first operation, giving the slot back at its end.
 //!
 //! Nothing here takes memory from the allocator above, waits for a thread that may, or unwinds. What the C library
 //! itself allocates meanwhile (for the thread-specific key) finds the thread `Registering` and is counted apart.
 
-use super::local::{Local, Stage, local};
-use super::pool::Pool;
+use super::fork;
+use super::guard::with_pool;
+use super::local::{Stage, local};
+use super::once::Once;
 use super::slot::Slot;
-use super::sync::relax;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Registers the calling thread, unless that was done or is being done. Answers its slot if it has one now.
 #[cold]
@@ -31,6 +31,7 @@ pub(crate) fn register() -> Option<&'static Slot> {
 }
 
 fn try_register() -> Option<&'static Slot> {
+    fork::watch();
     let key = exit_key()?;
     let pool = super::pool();
     let slot = pool.claim()?;
@@ -40,18 +41,6 @@ fn try_register() -> Option<&'static Slot> {
         return None;
     }
     Some(slot)
-}
-
-/// Runs a section that takes the pool's lock, or `None` on a thread that is inside one already: in a signal handler
-/// that interrupted it.
-pub(crate) fn with_pool<R>(section: impl FnOnce(&'static Pool) -> R) -> Option<R> {
-    let local = local();
-    if local.busy.replace(true) {
-        return None;
-    }
-    let result = section(super::pool());
-    local.busy.set(false);
-    Some(result)
 }
 
 /// Called by the C library when a thread that owns a slot ends.
@@ -72,59 +61,15 @@ extern "C" fn at_thread_exit(slot: *mut c_void) {
     });
 }
 
-/// The key whose destructor is `at_thread_exit`, made at the first call together with the fork handlers.
-pub(crate) fn exit_key() -> Option<libc::pthread_key_t> {
-    static STATE: AtomicU32 = AtomicU32::new(NONE);
-    static KEY: AtomicU32 = AtomicU32::new(0);
-    const NONE: u32 = 0;
-    const MAKING: u32 = 1;
-    const MADE: u32 = 2;
-    const FAILED: u32 = 3;
-    loop {
-        match STATE.compare_exchange(NONE, MAKING, Ordering::Acquire, Ordering::Acquire) {
-            Ok(_) => {
-                let mut key = 0;
-                // SAFETY: `key` is writable, and the handlers follow their C signatures and never unwind.
-                let made = unsafe {
-                    libc::pthread_atfork(Some(before_fork), Some(after_fork_parent), Some(after_fork_child)) == 0
-                        && libc::pthread_key_create(&mut key, Some(at_thread_exit)) == 0
-                };
-                KEY.store(key as u32, Ordering::Relaxed);
-                STATE.store(if made { MADE } else { FAILED }, Ordering::Release);
-            }
-            Err(MADE) => return Some(KEY.load(Ordering::Relaxed) as libc::pthread_key_t),
-            Err(FAILED) => return None,
-            // Another thread makes it, which takes a few hundred instructions and waits for nothing of ours.
-            Err(_) => relax(),
-        }
-    }
-}
-
-extern "C" fn before_fork() {
-    let local = local();
-    if !local.busy.replace(true) {
-        super::pool().lock_for_fork();
-    } else {
-        FORKED_WITHIN.store(1, Ordering::Relaxed);
-    }
-}
-
-/// A signal handler that interrupted a thread inside the lock forks: the lock is this thread's already.
-static FORKED_WITHIN: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn after_fork_parent() {
-    if FORKED_WITHIN.swap(0, Ordering::Relaxed) == 0 {
-        super::pool().unlock_after_fork();
-        local().busy.set(false);
-    }
-}
-
-extern "C" fn after_fork_child() {
-    let local: &Local = local();
-    super::pool().keep_only(local.slot.get());
-    if FORKED_WITHIN.swap(0, Ordering::Relaxed) == 0 {
-        local.busy.set(false);
-    }
+/// The key whose destructor is `at_thread_exit`, made at the first call.
+fn exit_key() -> Option<libc::pthread_key_t> {
+    static KEY: Once<libc::pthread_key_t> = Once::new();
+    KEY.get(|| {
+        let mut key = 0;
+        // SAFETY: `key` is writable, and the destructor follows its C signature and never unwinds.
+        let made = unsafe { libc::pthread_key_create(&mut key, Some(at_thread_exit)) == 0 };
+        made.then_some(key)
+    })
 }
 
 /// Keeps `errno` over calls that are none of the program's business.

@@ -5,13 +5,11 @@
 
 use super::slot::SingleWriter;
 use super::sync::Ordering;
-use super::thread::exit_key;
-use super::{Detail, Details, Totals, pool};
+use super::{Detail, Details, Pool, Totals, fork, pool};
 
 /// Counts a block given out.
 pub fn charge<D: Detail>(requested: usize, charged: usize) {
-    // The fork handlers are made with the key.
-    exit_key();
+    fork::watch();
     pool().with_lock(|pool| {
         D::charge::<SingleWriter>(pool.shared(), requested, charged);
         pool.shared().charge::<SingleWriter>(charged);
@@ -29,6 +27,7 @@ pub fn credit<D: Detail>(requested: usize, charged: usize) {
 }
 
 pub(crate) fn totals() -> Totals {
+    fork::watch();
     pool().totals()
 }
 

@@ -1,6 +1,7 @@
 //! The ledger's middle way: every thread counts in one shared slot, with atomic additions. For targets without cheap
 //! thread-locals, and to compare.
 
+use super::guard::with_pool;
 use super::slot::SharedWriter;
 use super::sync::Ordering;
 use super::{Detail, Details, Totals, peak, pool};
@@ -26,7 +27,8 @@ pub fn credit<D: Detail>(requested: usize, charged: usize) {
 }
 
 pub(crate) fn totals() -> Totals {
-    pool().totals()
+    // Only a signal handler that interrupted another reading finds it closed.
+    with_pool(|pool| pool.totals()).unwrap_or_default()
 }
 
 pub(crate) fn peak() -> u64 {

@@ -1,9 +1,10 @@
 //! The ledger's fastest way: each thread counts in its own slot, or lets the backend count.
 
+use super::guard::with_pool;
 use super::local::{Stage, local};
 use super::slot::{SharedWriter, SingleWriter, Slot};
 use super::sync::Ordering;
-use super::thread::{register, with_pool};
+use super::thread::register;
 use super::{Detail, Details, Totals, peak, pool};
 use crate::backend::Backend;
 

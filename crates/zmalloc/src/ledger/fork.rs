@@ -1,0 +1,44 @@
+//! Fork: the child starts with the one thread that forked, an open lock, and no counters of threads that are gone.
+
+use super::local::local;
+use super::once::Once;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Has the C library tell us of every fork from now on. Called before the lock is first taken.
+#[inline]
+pub(crate) fn watch() {
+    static WATCHED: Once<()> = Once::new();
+    // Where that fails there is no memory at all, and a fork goes on with what it finds.
+    let _ = WATCHED.get(|| {
+        // SAFETY: the handlers follow their C signature and never unwind.
+        unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
+        Some(())
+    });
+}
+
+/// A signal handler forked inside a section that holds the lock: then it stays with the interrupted section.
+static WITHIN_SECTION: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn before() {
+    if local().busy.replace(true) {
+        WITHIN_SECTION.store(true, Ordering::Relaxed);
+    } else {
+        super::pool().lock();
+    }
+}
+
+extern "C" fn after_in_parent() {
+    if !WITHIN_SECTION.swap(false, Ordering::Relaxed) {
+        super::pool().unlock();
+        local().busy.set(false);
+    }
+}
+
+extern "C" fn after_in_child() {
+    let local = local();
+    super::pool().keep_only(local.slot.get());
+    if !WITHIN_SECTION.swap(false, Ordering::Relaxed) {
+        super::pool().unlock();
+        local.busy.set(false);
+    }
+}
