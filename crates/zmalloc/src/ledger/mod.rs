@@ -18,6 +18,8 @@ mod local;
 mod once;
 mod peak;
 mod pool;
+#[cfg(all(ledger_slots, not(loom)))]
+mod segment;
 mod size_class;
 mod slot;
 mod sync;
@@ -30,6 +32,8 @@ mod way;
 
 pub use details::{Detail, Detailed, Details, SizeClasses, TotalsOnly};
 pub use pool::Pool;
+#[cfg(all(ledger_slots, not(loom)))]
+pub use segment::{Identity, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIABLE, Segment, SegmentError, Snapshot};
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
 #[cfg(ledger_slots)]
@@ -104,12 +108,32 @@ const OWN_SLOTS: usize = 32;
 #[cfg(not(loom))]
 static OWN: Pool<[Slot; OWN_SLOTS]> = Pool::new();
 
+/// Makes the memory of a slot ready for use; see [`adopt`].
+pub type MakeReady = fn(*const u8, usize) -> bool;
+
+static MAKE_READY: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+#[cfg(ledger_slots)]
+fn make_ready(slot: &Slot) -> bool {
+    let make_ready = MAKE_READY.load(Ordering::Relaxed);
+    if make_ready.is_null() {
+        return true;
+    }
+    // SAFETY: only `adopt` stores here, and only a `MakeReady`.
+    let make_ready = unsafe { core::mem::transmute::<*mut (), MakeReady>(make_ready) };
+    make_ready(core::ptr::from_ref(slot).cast(), size_of::<Slot>())
+}
+
 /// Counts into `pool` from now on, so that another process can read along, instead of into the program's own.
+///
+/// Before a thread first uses a slot, `make_ready` is told its address and bytes: where the memory behind it may be
+/// refused, it gets it now, or answers false, and the thread counts in the shared slot.
 ///
 /// # Safety
 /// 1. No operation was counted yet, in any thread. 2. `pool` is a valid pool, zeroed or of a parent process, that
 /// stays mapped for the rest of the program.
-pub unsafe fn adopt(pool: &'static Pool) {
+pub unsafe fn adopt(pool: &'static Pool, make_ready: MakeReady) {
+    MAKE_READY.store(make_ready as *mut (), Ordering::Relaxed);
     POOL_SLOTS.store(pool.first_slots(), Ordering::Relaxed);
     POOL.store(core::ptr::from_ref(pool).cast_mut().cast(), Ordering::Release);
 }

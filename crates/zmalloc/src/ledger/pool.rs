@@ -45,6 +45,14 @@ impl<const N: usize> Pool<[Slot; N]> {
     }
 }
 
+impl<const N: usize> Pool<[Slot; N]> {
+    /// Where a reader of the segment's bytes finds what it needs.
+    pub(crate) const OFFSET_CLAIMED: usize = core::mem::offset_of!(Self, claimed);
+    pub(crate) const OFFSET_PEAK: usize = core::mem::offset_of!(Self, peak);
+    pub(crate) const OFFSET_SHARED: usize = core::mem::offset_of!(Self, shared);
+    pub(crate) const OFFSET_FIRST: usize = core::mem::offset_of!(Self, first);
+}
+
 impl Pool {
     /// The slot for threads that have none.
     pub(crate) fn shared(&self) -> &Slot {
@@ -65,8 +73,13 @@ impl Pool {
         self.step.store(step, Ordering::Relaxed);
     }
 
-    /// Claims a slot for the calling thread, or `None` if none is left and no memory for more.
-    pub(crate) fn claim(&self) -> Option<&Slot> {
+    /// Starts the peak anew from these live bytes.
+    pub(crate) fn reset_peak(&self, live: u64) {
+        self.peak.store(live, Ordering::Relaxed);
+    }
+
+    /// Claims a slot for the calling thread, or `None` if none is left, no memory for more, or `ready` refuses it.
+    pub(crate) fn claim(&self, ready: impl FnOnce(&Slot) -> bool) -> Option<&Slot> {
         let mut index = 0;
         loop {
             let slot = match self.slot(index) {
@@ -76,6 +89,10 @@ impl Pool {
             if slot.owner.load(Ordering::Relaxed) == UNCLAIMED
                 && slot.owner.compare_exchange(UNCLAIMED, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
+                if !ready(slot) {
+                    self.release(slot);
+                    return None;
+                }
                 self.claimed.fetch_max(index as u32 + 1, Ordering::Release);
                 return Some(slot);
             }
@@ -162,10 +179,7 @@ impl Pool {
         let mut best = Totals::default();
         let mut best_slack = u64::MAX;
         for _ in 0..ATTEMPTS {
-            let (totals, freed_after) = self.lock.with(|| {
-                let freed = self.freed();
-                (Totals { allocated_bytes: self.allocated(), freed_bytes: freed }, self.freed())
-            });
+            let (totals, freed_after) = self.lock.with(|| (self.totals_without_lock(), self.freed()));
             let slack = freed_after.wrapping_sub(totals.freed_bytes);
             if slack < best_slack {
                 (best, best_slack) = (totals, slack);
@@ -175,6 +189,12 @@ impl Pool {
             }
         }
         best
+    }
+
+    /// The sums over all slots, where nobody else runs: in a forked child.
+    pub(crate) fn totals_without_lock(&self) -> Totals {
+        let freed_bytes = self.freed();
+        Totals { allocated_bytes: self.allocated(), freed_bytes }
     }
 
     /// With the lock held.

@@ -34,7 +34,7 @@ fn try_register() -> Option<&'static Slot> {
     fork::watch();
     let key = exit_key()?;
     let pool = super::pool();
-    let slot = pool.claim()?;
+    let slot = pool.claim(super::make_ready)?;
     // SAFETY: the key exists; the value is only handed to `at_thread_exit`.
     if unsafe { libc::pthread_setspecific(key, core::ptr::from_ref(slot).cast()) } != 0 {
         pool.release(slot);
