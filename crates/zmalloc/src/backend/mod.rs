@@ -122,7 +122,7 @@ pub unsafe trait Backend: Copy + Send + Sync + 'static {
     ///
     /// # Safety
     /// 1. As [`deallocate`](Backend::deallocate). 2. `new_size` is above 0 and, rounded up to the
-    /// alignment, fits `isize`.
+    ///    alignment, fits `isize`.
     unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> Reallocation;
 
     /// C's `malloc`.

@@ -33,7 +33,7 @@ mod way;
 pub use details::{Detail, Detailed, Details, SizeClasses, TotalsOnly};
 pub use pool::Pool;
 #[cfg(all(ledger_slots, not(loom)))]
-pub use segment::{Identity, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIABLE, Segment, SegmentError, Snapshot};
+pub use segment::{Identity, Notes, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIABLE, Segment, SegmentError, Snapshot};
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
 #[cfg(ledger_slots)]
@@ -131,7 +131,7 @@ fn make_ready(slot: &Slot) -> bool {
 ///
 /// # Safety
 /// 1. No operation was counted yet, in any thread. 2. `pool` is a valid pool, zeroed or of a parent process, that
-/// stays mapped for the rest of the program.
+///    stays mapped for the rest of the program.
 pub unsafe fn adopt(pool: &'static Pool, make_ready: MakeReady) {
     MAKE_READY.store(make_ready as *mut (), Ordering::Relaxed);
     POOL_SLOTS.store(pool.first_slots(), Ordering::Relaxed);

@@ -45,8 +45,8 @@ struct Header {
     size_classes: AtomicU32,
     pid: AtomicU32,
     parent_pid: AtomicU32,
-    /// Bits of `Ending`.
-    ending: AtomicU32,
+    /// Bits of `Notes`.
+    notes: AtomicU32,
     started_ns: AtomicU64,
     ended_ns: AtomicU64,
     resident_peak: AtomicU64,
@@ -90,6 +90,25 @@ pub struct Identity<'a> {
     pub executable: &'a [u8],
     /// The arguments, each ended by a 0 byte; cut after 1024 bytes.
     pub command: &'a [u8],
+}
+
+/// What a program noticed about how much of it is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// The executable defines `malloc` itself, so that its calls and its libraries' go there and are not counted.
+    pub own_malloc: bool,
+}
+
+impl Notes {
+    const OWN_MALLOC: u32 = 1;
+
+    fn bits(self) -> u32 {
+        if self.own_malloc { Notes::OWN_MALLOC } else { 0 }
+    }
+
+    fn from_bits(bits: u32) -> Notes {
+        Notes { own_malloc: bits & Notes::OWN_MALLOC != 0 }
+    }
 }
 
 impl Segment {
@@ -146,6 +165,11 @@ impl Segment {
         self.header.mapped.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Says what the program noticed. Replaces what was said before.
+    pub fn note(&self, notes: Notes) {
+        self.header.notes.store(notes.bits(), Ordering::Relaxed);
+    }
+
     /// Notes an orderly end: the time in nanoseconds since 1970, and the peak of resident memory in bytes (0 if unknown).
     /// May be called again: a program that notes its end before an `exec` that fails goes on.
     pub fn note_end(&self, ended_ns: u64, resident_peak: u64) {
@@ -169,6 +193,8 @@ pub struct Snapshot {
     pub ended_ns: Option<u64>,
     /// The peak of resident memory that it noted at its end, in bytes.
     pub resident_peak_bytes: Option<u64>,
+    /// What it noticed about how much of it is counted.
+    pub notes: Notes,
     /// The allocator that it counts.
     pub backend: String,
     /// The path of its executable.
@@ -283,6 +309,7 @@ impl Snapshot {
             started_ns: u64_in(offset_of!(Header, started_ns))?,
             ended_ns: Some(u64_in(offset_of!(Header, ended_ns))?).filter(|&ended| ended != 0),
             resident_peak_bytes: Some(u64_in(offset_of!(Header, resident_peak))?).filter(|&peak| peak != 0),
+            notes: Notes::from_bits(u32_in(offset_of!(Header, notes))?),
             backend: bytes.text::<64>(offset_of!(Header, backend))?,
             executable: bytes.text::<1024>(offset_of!(Header, executable))?,
             command: command.split_terminator('\0').map(str::to_owned).collect(),
