@@ -5,7 +5,7 @@ use core::alloc::Layout;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::size_of;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use tikv_jemalloc_sys as sys;
 
 /// jemalloc 5.3, bundled by `tikv-jemalloc-sys`.
@@ -20,13 +20,34 @@ pub struct Jemalloc;
 /// What `malloc` promises on this target: `alignof(max_align_t)`.
 const MALLOC_ALIGNMENT: usize = if cfg!(any(target_arch = "x86", target_arch = "arm")) { 8 } else { 16 };
 
-/// The flags that ask for `layout`'s alignment, if `malloc` would not give it anyway.
+/// Whether `malloc` of this size aligns as asked, without being told.
 #[inline(always)]
-fn flags(alignment: usize, size: usize) -> c_int {
-    if alignment <= MALLOC_ALIGNMENT && alignment <= size { 0 } else { alignment.trailing_zeros() as c_int }
+fn malloc_aligns(alignment: usize, size: usize) -> bool {
+    alignment <= MALLOC_ALIGNMENT && alignment <= size
 }
 
-const ZERO: c_int = sys::MALLOCX_ZERO;
+fn alignment_flag(alignment: usize) -> c_int {
+    alignment.trailing_zeros() as c_int
+}
+
+/// Layouts that have to ask for their alignment, which are few: out of the way of all others.
+mod over_aligned {
+    use super::{Layout, alignment_flag, c_int, sys};
+
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn allocate(layout: Layout, flags: c_int) -> *mut u8 {
+        // SAFETY: the caller gives a size above 0.
+        unsafe { sys::mallocx(layout.size(), flags | alignment_flag(layout.align())).cast() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn deallocate(ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller gives a live block that was allocated with this size and alignment.
+        unsafe { sys::sdallocx(ptr.cast(), layout.size(), alignment_flag(layout.align())) }
+    }
+}
 
 // SAFETY: 1. usable sizes depend on size and alignment alone, and `nallocx`, the formula and `malloc_usable_size`
 // agree on them. 2. jemalloc's refusals are null pointers and it is C. 3. It calls nothing of ours. 4. The counters
@@ -125,38 +146,42 @@ unsafe impl Backend for Jemalloc {
 
     #[inline(always)]
     unsafe fn allocate_uncounted(layout: Layout) -> *mut u8 {
-        match flags(layout.align(), layout.size()) {
+        if malloc_aligns(layout.align(), layout.size()) {
             // SAFETY: no conditions.
-            0 => unsafe { sys::malloc(layout.size()).cast() },
-            // SAFETY: the size is above 0.
-            flags => unsafe { sys::mallocx(layout.size(), flags).cast() },
+            return unsafe { sys::malloc(layout.size()).cast() };
         }
+        // SAFETY: the size is above 0.
+        unsafe { over_aligned::allocate(layout, 0) }
     }
 
     #[inline(always)]
     unsafe fn allocate_zeroed_uncounted(layout: Layout) -> *mut u8 {
-        match flags(layout.align(), layout.size()) {
+        if malloc_aligns(layout.align(), layout.size()) {
             // SAFETY: no conditions.
-            0 => unsafe { sys::calloc(1, layout.size()).cast() },
-            // SAFETY: the size is above 0.
-            flags => unsafe { sys::mallocx(layout.size(), flags | ZERO).cast() },
+            return unsafe { sys::calloc(1, layout.size()).cast() };
         }
+        // SAFETY: the size is above 0.
+        unsafe { over_aligned::allocate(layout, sys::MALLOCX_ZERO) }
     }
 
     #[inline(always)]
     unsafe fn deallocate_uncounted(ptr: *mut u8, layout: Layout) {
-        // SAFETY: a live block, allocated with this size and alignment.
-        unsafe { sys::sdallocx(ptr.cast(), layout.size(), flags(layout.align(), layout.size())) }
+        if malloc_aligns(layout.align(), layout.size()) {
+            // SAFETY: a live block, allocated with this size and no alignment of its own.
+            return unsafe { sys::sdallocx(ptr.cast(), layout.size(), 0) };
+        }
+        // SAFETY: a live block and its layout.
+        unsafe { over_aligned::deallocate(ptr, layout) };
     }
 
     #[inline(always)]
     unsafe fn reallocate_uncounted(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        match flags(layout.align(), new_size) {
+        if malloc_aligns(layout.align(), new_size) {
             // SAFETY: a live block, and a new size above 0.
-            0 => unsafe { sys::realloc(ptr.cast(), new_size).cast() },
-            // SAFETY: a live block, and a new size above 0.
-            flags => unsafe { sys::rallocx(ptr.cast(), new_size, flags).cast() },
+            return unsafe { sys::realloc(ptr.cast(), new_size).cast() };
         }
+        // SAFETY: a live block, and a new size above 0.
+        unsafe { sys::rallocx(ptr.cast(), new_size, alignment_flag(layout.align())).cast() }
     }
 
     #[inline(always)]
@@ -174,7 +199,7 @@ unsafe impl Backend for Jemalloc {
     #[inline(always)]
     unsafe fn malloc_aligned_uncounted(alignment: usize, size: usize) -> *mut u8 {
         // SAFETY: a size above 0 and a power of two.
-        unsafe { sys::mallocx(size.max(1), alignment.trailing_zeros() as c_int).cast() }
+        unsafe { sys::mallocx(size.max(1), alignment_flag(alignment)).cast() }
     }
 
     #[inline(always)]
@@ -200,6 +225,34 @@ unsafe impl Backend for Jemalloc {
         let (mut allocated, mut freed) = (null_mut::<u64>(), null_mut::<u64>());
         let known = read(c"thread.allocatedp", &mut allocated) && read(c"thread.deallocatedp", &mut freed);
         (known && !allocated.is_null() && !freed.is_null()).then_some(ThreadCounters { allocated, freed })
+    }
+
+    fn on_thread_allocated(interval: u64, look: extern "C" fn(allocated: u64, freed: u64)) -> bool {
+        /// jemalloc's `user_hook_object_t`.
+        #[repr(C)]
+        struct Hook {
+            callback: extern "C" fn(is_allocation: bool, allocated: u64, freed: u64),
+            interval: u64,
+            is_allocation_only: bool,
+        }
+
+        static LOOK: AtomicPtr<()> = AtomicPtr::new(null_mut());
+
+        extern "C" fn callback(_: bool, allocated: u64, freed: u64) {
+            // SAFETY: stored below, before jemalloc knows this callback.
+            let look =
+                unsafe { core::mem::transmute::<*mut (), extern "C" fn(u64, u64)>(LOOK.load(Ordering::Relaxed)) };
+            look(allocated, freed);
+        }
+
+        LOOK.store(look as *mut (), Ordering::Release);
+        let mut hook = Hook { callback, interval, is_allocation_only: true };
+        // SAFETY: the name ends with 0, and the value has the layout that jemalloc checks by its size and copies.
+        unsafe {
+            let value = (&raw mut hook).cast();
+            let name = c"experimental.hooks.thread_event";
+            sys::mallctl(name.as_ptr(), null_mut(), null_mut(), value, size_of::<Hook>()) == 0
+        }
     }
 
     fn statistics() -> Statistics {
@@ -282,7 +335,7 @@ const fn class(size: usize) -> usize {
 
 fn ask(size: usize, alignment: usize) -> usize {
     // SAFETY: a size above 0 and a power of two.
-    unsafe { sys::nallocx(size, alignment.trailing_zeros() as c_int) }
+    unsafe { sys::nallocx(size, alignment_flag(alignment)) }
 }
 
 /// Whether the jemalloc that is linked has the classes of `class`: one with another quantum may have been chosen.

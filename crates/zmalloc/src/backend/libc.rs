@@ -124,7 +124,7 @@ unsafe impl Backend for Libc {
     #[inline(always)]
     unsafe fn usable_size(ptr: *const u8) -> usize {
         // SAFETY: a live block.
-        unsafe { libc::malloc_usable_size(ptr.cast_mut().cast()) }
+        unsafe { usable_size(ptr) }
     }
 
     fn statistics() -> Statistics {
@@ -147,6 +147,100 @@ unsafe impl Backend for Libc {
         }
         #[cfg(not(target_env = "gnu"))]
         false
+    }
+}
+
+/// # Safety
+/// `ptr` is a live block.
+#[cfg(not(all(target_env = "gnu", target_arch = "x86_64")))]
+#[inline(always)]
+unsafe fn usable_size(ptr: *const u8) -> usize {
+    // SAFETY: a live block.
+    unsafe { libc::malloc_usable_size(ptr.cast_mut().cast()) }
+}
+
+#[cfg(all(target_env = "gnu", target_arch = "x86_64"))]
+use glibc_chunk::usable_size;
+
+/// glibc's chunk header, read without a call: the word before a block holds the chunk's size and three flags.
+#[cfg(all(target_env = "gnu", target_arch = "x86_64"))]
+pub(crate) mod glibc_chunk {
+    use core::ffi::c_void;
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    const FLAGS: usize = 7;
+    const MAPPED: usize = 2;
+
+    /// # Safety
+    /// `ptr` is a live block of C's malloc.
+    #[inline(always)]
+    pub(super) unsafe fn usable_size(ptr: *const u8) -> usize {
+        if header_holds() {
+            // SAFETY: a live block, and the headers were seen to be glibc's.
+            return unsafe { from_header(ptr) };
+        }
+        // SAFETY: a live block.
+        unsafe { libc::malloc_usable_size(ptr.cast_mut().cast()) }
+    }
+
+    /// # Safety
+    /// `ptr` is a live block of glibc's malloc.
+    #[inline(always)]
+    unsafe fn from_header(ptr: *const u8) -> usize {
+        let mut chunk = ptr.cast::<usize>();
+        // The compiler knows `malloc` and would take the word before a new block for nobody's: hide where it comes from.
+        // SAFETY: no instruction at all.
+        unsafe { core::arch::asm!("/* {0} */", inout(reg) chunk, options(pure, nomem, nostack, preserves_flags)) };
+        // SAFETY: the word before the block is in its chunk.
+        let word = unsafe { chunk.sub(1).read() };
+        // A chunk in use lends its block the next one's first word; a mapped one has no next.
+        (word & !FLAGS) - size_of::<usize>() - (word & MAPPED) * (size_of::<usize>() / MAPPED)
+    }
+
+    /// Whether the malloc of this process has glibc's headers: another one may replace it.
+    #[inline(always)]
+    fn header_holds() -> bool {
+        static HOLDS: AtomicU8 = AtomicU8::new(0);
+        const YES: u8 = 1;
+        const NO: u8 = 2;
+
+        #[cold]
+        fn check() -> bool {
+            // SAFETY: malloc has no conditions; its blocks are live until they are freed here.
+            let same = |size: usize| unsafe {
+                let block = libc::malloc(size);
+                let same = !block.is_null()
+                    && from_header(block.cast()) == libc::malloc_usable_size(block)
+                    && from_header(block.cast()) >= size;
+                libc::free(block);
+                same
+            };
+            // Small, middle, and mapped blocks. The function has to be the one of malloc's own library, too: then the
+            // header is what it reads.
+            let holds = is_libc_own(libc::malloc as *const c_void)
+                && is_libc_own(libc::malloc_usable_size as *const c_void)
+                && [1, 24, 25, 100, 1000, 5000, 100_000, 1 << 20].into_iter().all(same);
+            HOLDS.store(if holds { YES } else { NO }, Ordering::Relaxed);
+            holds
+        }
+
+        match HOLDS.load(Ordering::Relaxed) {
+            YES => true,
+            NO => false,
+            _ => check(),
+        }
+    }
+
+    /// Whether a function lies in the same object as `gnu_get_libc_version`.
+    fn is_libc_own(function: *const c_void) -> bool {
+        let object = |address: *const c_void| {
+            // SAFETY: `dladdr` writes `info` or answers 0; it neither allocates nor fails otherwise.
+            unsafe {
+                let mut info: libc::Dl_info = core::mem::zeroed();
+                (libc::dladdr(address, &mut info) != 0).then_some(info.dli_fbase)
+            }
+        };
+        object(function) == object(libc::gnu_get_libc_version as *const c_void)
     }
 }
 

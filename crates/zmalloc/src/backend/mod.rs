@@ -265,6 +265,14 @@ pub unsafe trait Backend: Copy + Send + Sync + 'static {
         None
     }
 
+    /// Has the allocator call `look`, with the calling thread's [`ThreadCounters`], on every thread each time that
+    /// thread has allocated another `interval` bytes. False if it does not offer that. `look` neither allocates nor
+    /// unwinds.
+    fn on_thread_allocated(interval: u64, look: extern "C" fn(allocated: u64, freed: u64)) -> bool {
+        let _ = (interval, look);
+        false
+    }
+
     /// The allocator's own page figures. Reading them may take microseconds and a lock of the allocator's.
     fn statistics() -> Statistics {
         Statistics::default()

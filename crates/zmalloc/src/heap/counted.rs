@@ -1,152 +1,101 @@
 //! The three events of a block's life, each counted in one place.
 //!
-//! Over a backend that counts per thread, the usual path is one test and then a tail call into the backend.
+//! Every operation comes in two forms: `plain`, for a backend that counts by itself, and `told`, which answers what to
+//! count. Over a backend that counts per thread, the usual path is one test and then a tail call into the backend.
 
 use crate::backend::{Allocation, Backend, Reallocation};
 use crate::ledger::{self, Detail};
 
-#[cfg(ledger_slots)]
-use crate::ledger::Counting;
-
-/// Whether the backend's own counters are the ledger.
-#[cfg(ledger_slots)]
-const fn backend_counts<B: Backend, D: Detail>() -> bool {
-    B::COUNTS_PER_THREAD && D::TOTALS_ONLY
-}
-
-/// Counts an allocation of `size` requested bytes. `plain` and `told` allocate the same block; `told` tells its charge.
+/// Counts an allocation. `requested` says, from the charge, how many bytes to count as requested.
 #[inline(always)]
 pub(super) fn allocation<B: Backend, D: Detail>(
-    size: usize,
+    requested: impl FnOnce(usize) -> usize,
     plain: impl FnOnce() -> *mut u8,
     told: impl FnOnce() -> Allocation,
 ) -> *mut u8 {
-    #[cfg(ledger_slots)]
-    if backend_counts::<B, D>() {
-        if ledger::backend_counts_allocation(size) {
-            return plain();
-        }
-        return cold_allocation::<B, D>(size, plain, told);
+    if may_count::<B, D>() {
+        return if ledger::backend_counts() { plain() } else { cold::allocation::<B>(told) };
     }
-    #[cfg(not(ledger_slots))]
-    let _ = plain;
-    charge::<D>(size, told())
+    let block = told();
+    if !block.ptr.is_null() {
+        ledger::charge::<D>(requested(block.charged), block.charged);
+    }
+    block.ptr
 }
 
-/// Counts a free. `plain` and `told` free the same block; `told` tells its credit.
+/// Counts a free. `requested` says, from the credit, how many bytes were counted as requested.
 #[inline(always)]
 pub(super) fn free<B: Backend, D: Detail>(
-    size: impl FnOnce(usize) -> usize,
+    requested: impl FnOnce(usize) -> usize,
     plain: impl FnOnce(),
     told: impl FnOnce() -> usize,
 ) {
-    #[cfg(ledger_slots)]
-    if backend_counts::<B, D>() {
-        if ledger::backend_counts_free() {
-            return plain();
-        }
-        return cold_free::<B, D>(size, plain, told);
+    if may_count::<B, D>() {
+        return if ledger::backend_counts() { plain() } else { cold::free::<B>(told) };
     }
-    #[cfg(not(ledger_slots))]
-    let _ = plain;
     let credited = told();
-    ledger::credit::<D>(size(credited), credited);
+    ledger::credit::<D>(requested(credited), credited);
 }
 
-/// Counts a resize to `size` requested bytes. `plain` and `told` resize the same block; `told` tells both charges.
+/// Counts a resize. `requested_before` and `requested` are as in [`free`] and [`allocation`].
 #[inline(always)]
 pub(super) fn reallocation<B: Backend, D: Detail>(
-    old_size: impl FnOnce(usize) -> usize,
-    size: impl FnOnce(usize) -> usize,
-    bound: usize,
+    requested_before: impl FnOnce(usize) -> usize,
+    requested: impl FnOnce(usize) -> usize,
     plain: impl FnOnce() -> *mut u8,
     told: impl FnOnce() -> Reallocation,
 ) -> *mut u8 {
-    #[cfg(ledger_slots)]
-    if backend_counts::<B, D>() {
-        if ledger::backend_counts_allocation(bound) {
-            return plain();
-        }
-        return cold_reallocation::<B, D>(old_size, size, plain, told);
+    if may_count::<B, D>() {
+        return if ledger::backend_counts() { plain() } else { cold::reallocation::<B>(told) };
     }
-    #[cfg(not(ledger_slots))]
-    let _ = (plain, bound);
-    recharge::<D>(old_size, size, told())
-}
-
-#[inline(always)]
-fn charge<D: Detail>(size: usize, block: Allocation) -> *mut u8 {
+    let block = told();
     if !block.ptr.is_null() {
-        ledger::charge::<D>(size, block.charged);
+        ledger::credit::<D>(requested_before(block.credited), block.credited);
+        ledger::charge::<D>(requested(block.charged), block.charged);
     }
     block.ptr
 }
 
-#[inline(always)]
-fn recharge<D: Detail>(
-    old_size: impl FnOnce(usize) -> usize,
-    size: impl FnOnce(usize) -> usize,
-    block: Reallocation,
-) -> *mut u8 {
-    if !block.ptr.is_null() {
-        ledger::credit::<D>(old_size(block.credited), block.credited);
-        ledger::charge::<D>(size(block.charged), block.charged);
-    }
-    block.ptr
+/// Whether the backend's own counters may be the ledger.
+const fn may_count<B: Backend, D: Detail>() -> bool {
+    cfg!(ledger_slots) && B::COUNTS_PER_THREAD && D::TOTALS_ONLY
 }
 
-#[cfg(ledger_slots)]
-#[cold]
-#[inline(never)]
-fn cold_allocation<B: Backend, D: Detail>(
-    size: usize,
-    plain: impl FnOnce() -> *mut u8,
-    told: impl FnOnce() -> Allocation,
-) -> *mut u8 {
-    match ledger::begin_backend::<B>() {
-        Counting::Ledger => charge::<D>(size, told()),
-        Counting::BackendLater => plain(),
-        Counting::Backend => {
-            let ptr = plain();
-            ledger::look_backend();
-            ptr
+/// Where a backend that counts per thread does not, or not yet.
+mod cold {
+    use super::{Allocation, Backend, Reallocation, ledger};
+    use crate::ledger::{Counting, TotalsOnly};
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn allocation<B: Backend>(told: impl FnOnce() -> Allocation) -> *mut u8 {
+        let counting = ledger::begin_backend::<B>();
+        let block = told();
+        if counting == Counting::Ledger && !block.ptr.is_null() {
+            ledger::charge::<TotalsOnly>(0, block.charged);
+        }
+        block.ptr
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn free<B: Backend>(told: impl FnOnce() -> usize) {
+        let counting = ledger::begin_backend::<B>();
+        let credited = told();
+        if counting == Counting::Ledger {
+            ledger::credit::<TotalsOnly>(0, credited);
         }
     }
-}
 
-#[cfg(ledger_slots)]
-#[cold]
-#[inline(never)]
-fn cold_free<B: Backend, D: Detail>(
-    size: impl FnOnce(usize) -> usize,
-    plain: impl FnOnce(),
-    told: impl FnOnce() -> usize,
-) {
-    match ledger::begin_backend::<B>() {
-        Counting::Ledger => {
-            let credited = told();
-            ledger::credit::<D>(size(credited), credited);
+    #[cold]
+    #[inline(never)]
+    pub(super) fn reallocation<B: Backend>(told: impl FnOnce() -> Reallocation) -> *mut u8 {
+        let counting = ledger::begin_backend::<B>();
+        let block = told();
+        if counting == Counting::Ledger && !block.ptr.is_null() {
+            ledger::credit::<TotalsOnly>(0, block.credited);
+            ledger::charge::<TotalsOnly>(0, block.charged);
         }
-        Counting::Backend | Counting::BackendLater => plain(),
-    }
-}
-
-#[cfg(ledger_slots)]
-#[cold]
-#[inline(never)]
-fn cold_reallocation<B: Backend, D: Detail>(
-    old_size: impl FnOnce(usize) -> usize,
-    size: impl FnOnce(usize) -> usize,
-    plain: impl FnOnce() -> *mut u8,
-    told: impl FnOnce() -> Reallocation,
-) -> *mut u8 {
-    match ledger::begin_backend::<B>() {
-        Counting::Ledger => recharge::<D>(old_size, size, told()),
-        Counting::BackendLater => plain(),
-        Counting::Backend => {
-            let ptr = plain();
-            ledger::look_backend();
-            ptr
-        }
+        block.ptr
     }
 }

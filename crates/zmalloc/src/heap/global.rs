@@ -11,7 +11,7 @@ unsafe impl<B: Backend, D: Detail> GlobalAlloc for Zmalloc<B, D> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         counted::allocation::<B, D>(
-            layout.size(),
+            |_| layout.size(),
             // SAFETY: the caller gives a layout with a size above 0.
             || unsafe { B::allocate_uncounted(layout) },
             // SAFETY: as above.
@@ -22,7 +22,7 @@ unsafe impl<B: Backend, D: Detail> GlobalAlloc for Zmalloc<B, D> {
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         counted::allocation::<B, D>(
-            layout.size(),
+            |_| layout.size(),
             // SAFETY: the caller gives a layout with a size above 0.
             || unsafe { B::allocate_zeroed_uncounted(layout) },
             // SAFETY: as above.
@@ -46,7 +46,6 @@ unsafe impl<B: Backend, D: Detail> GlobalAlloc for Zmalloc<B, D> {
         counted::reallocation::<B, D>(
             |_| layout.size(),
             |_| new_size,
-            new_size,
             // SAFETY: the caller gives a live block of this heap, its layout, and a size that fits.
             || unsafe { B::reallocate_uncounted(ptr, layout, new_size) },
             // SAFETY: as above.

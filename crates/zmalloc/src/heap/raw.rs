@@ -42,8 +42,13 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
             return null_mut();
         }
         let size = size.max(SMALLEST);
-        // SAFETY: neither call has conditions.
-        counted::allocation::<B, D>(size, || unsafe { B::malloc_uncounted(size) }, || unsafe { B::malloc(size) })
+        counted::allocation::<B, D>(
+            |charged| charged,
+            // SAFETY: no conditions.
+            || unsafe { B::malloc_uncounted(size) },
+            // SAFETY: no conditions.
+            || unsafe { B::malloc(size) },
+        )
     }
 
     /// As [`malloc`](Zmalloc::malloc), filled with zeros; fresh pages stay untouched.
@@ -59,8 +64,13 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
             return null_mut();
         }
         let size = size.max(SMALLEST);
-        // SAFETY: neither call has conditions.
-        counted::allocation::<B, D>(size, || unsafe { B::calloc_uncounted(size) }, || unsafe { B::calloc(size) })
+        counted::allocation::<B, D>(
+            |charged| charged,
+            // SAFETY: no conditions.
+            || unsafe { B::calloc_uncounted(size) },
+            // SAFETY: no conditions.
+            || unsafe { B::calloc(size) },
+        )
     }
 
     /// Allocates `count` elements of `size` bytes, filled with zeros. If the product overflows, the handler runs with
@@ -87,7 +97,7 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
         }
         let size = size.max(SMALLEST);
         counted::allocation::<B, D>(
-            size,
+            |charged| charged,
             // SAFETY: a power of two.
             || unsafe { B::malloc_aligned_uncounted(alignment, size) },
             // SAFETY: a power of two.
@@ -132,7 +142,6 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
         counted::reallocation::<B, D>(
             |credited| credited,
             |charged| charged,
-            size,
             // SAFETY: a live block and a size above 0.
             || unsafe { B::realloc_uncounted(ptr, size) },
             // SAFETY: a live block and a size above 0.

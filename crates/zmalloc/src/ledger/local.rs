@@ -7,19 +7,14 @@
 use super::slot::Slot;
 use core::cell::Cell;
 
-/// A thread's own part of the ledger. All zeros is a thread that the ledger has not seen yet, and small enough (56
-/// bytes) to fit the space that the loader keeps for objects loaded late.
-#[repr(C, align(64))]
+/// A thread's own part of the ledger. All zeros is a thread that the ledger has not seen yet, and small enough to
+/// fit the space that the loader keeps for objects loaded late.
+#[repr(C, align(16))]
 pub(crate) struct Local {
     /// The slot of this thread, or null.
     pub(crate) slot: Cell<*const Slot>,
-    /// The backend's own counter of allocated bytes, or null.
-    pub(crate) backend_allocated: Cell<*const u64>,
-    /// The backend's own counter of freed bytes, or null.
-    pub(crate) backend_freed: Cell<*const u64>,
-    /// The value of the backend's counter from which on an allocation takes the cold path. 0 unless the ledger reads
-    /// the backend's counters of this thread, so that one comparison also asks that.
-    pub(crate) trip: Cell<u64>,
+    /// The ledger reads the backend's own counters of this thread.
+    pub(crate) backend_counts: Cell<bool>,
     pub(crate) stage: Cell<Stage>,
     /// The pool's lock is held, or waited for, by this thread.
     pub(crate) busy: Cell<bool>,
@@ -41,21 +36,22 @@ pub(crate) enum Stage {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(any(miri, loom, feature = "portable-thread-local"))))]
 mod place {
-    use super::Local;
+    use super::{Local, Slot};
+    use core::mem::offset_of;
 
     core::arch::global_asm!(
         ".pushsection .tbss.zmalloc_local_0_1,\"awT\",@nobits",
         ".globl zmalloc_local_0_1",
         ".hidden zmalloc_local_0_1",
         ".type zmalloc_local_0_1, @object",
-        ".size zmalloc_local_0_1, 64",
-        ".p2align 6",
+        ".size zmalloc_local_0_1, 16",
+        ".p2align 4",
         "zmalloc_local_0_1:",
-        ".zero 64",
+        ".zero 16",
         ".popsection",
     );
 
-    const _: () = assert!(size_of::<Local>() == 64 && align_of::<Local>() == 64);
+    const _: () = assert!(size_of::<Local>() == 16 && align_of::<Local>() == 16);
 
     #[inline(always)]
     pub(super) fn get() -> *const Local {
@@ -72,19 +68,52 @@ mod place {
         }
         local
     }
+
+    /// `Local::slot`, without the detour over the address.
+    #[inline(always)]
+    pub(super) fn slot() -> *const Slot {
+        let slot: *const Slot;
+        // SAFETY: as in `get`; the field lies at the offset given.
+        unsafe {
+            core::arch::asm!(
+                "mov {slot}, qword ptr [rip + zmalloc_local_0_1@GOTTPOFF]",
+                "mov {slot}, qword ptr fs:[{slot} + {offset}]",
+                slot = out(reg) slot,
+                offset = const offset_of!(Local, slot),
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        slot
+    }
+
+    /// `Local::backend_counts`, without the detour over the address.
+    #[inline(always)]
+    pub(super) fn backend_counts() -> bool {
+        // SAFETY: as in `get`. The jump leaves the block for the label alone.
+        unsafe {
+            core::arch::asm!(
+                "mov {place}, qword ptr [rip + zmalloc_local_0_1@GOTTPOFF]",
+                "cmp byte ptr fs:[{place} + {offset}], 0",
+                "je {no}",
+                place = out(reg) _,
+                offset = const offset_of!(Local, backend_counts),
+                no = label { return false },
+                options(readonly, nostack),
+            );
+        }
+        true
+    }
 }
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(any(miri, loom, feature = "portable-thread-local")))))]
 mod place {
-    use super::{Cell, Local, Stage};
+    use super::{Cell, Local, Slot, Stage};
 
     std::thread_local! {
         static LOCAL: Local = const {
             Local {
                 slot: Cell::new(core::ptr::null()),
-                backend_allocated: Cell::new(core::ptr::null()),
-                backend_freed: Cell::new(core::ptr::null()),
-                trip: Cell::new(0),
+                backend_counts: Cell::new(false),
                 stage: Cell::new(Stage::New),
                 busy: Cell::new(false),
             }
@@ -96,6 +125,16 @@ mod place {
         // Without a destructor, this never fails and never allocates.
         LOCAL.with(|local| local as *const Local)
     }
+
+    #[inline(always)]
+    pub(super) fn slot() -> *const Slot {
+        LOCAL.with(|local| local.slot.get())
+    }
+
+    #[inline(always)]
+    pub(super) fn backend_counts() -> bool {
+        LOCAL.with(|local| local.backend_counts.get())
+    }
 }
 
 /// The calling thread's part.
@@ -104,4 +143,17 @@ pub(crate) fn local<'thread>() -> &'thread Local {
     // SAFETY: the address is this thread's own storage, all zeros or written by this module's callers, and lives as
     // long as the thread does. `Local` is not `Sync`, so the reference stays in the thread.
     unsafe { &*place::get() }
+}
+
+/// The calling thread's slot, if it has one.
+#[inline(always)]
+pub(crate) fn own_slot() -> Option<&'static Slot> {
+    // SAFETY: null, or a slot, which is valid as long as the process lives.
+    unsafe { place::slot().as_ref() }
+}
+
+/// Whether the backend counts the calling thread's operations.
+#[inline(always)]
+pub(crate) fn backend_counts() -> bool {
+    place::backend_counts()
 }

@@ -11,6 +11,7 @@ compile_error!(
      enable one of them, or none for the fastest way"
 );
 
+mod backend_counts;
 mod details;
 mod fork;
 mod guard;
@@ -23,21 +24,20 @@ mod segment;
 mod size_class;
 mod slot;
 mod sync;
-#[cfg(ledger_slots)]
 mod thread;
 #[cfg_attr(ledger_slots, path = "way_slots.rs")]
 #[cfg_attr(ledger_shared_atomic, path = "way_shared_atomic.rs")]
 #[cfg_attr(ledger_lock, path = "way_lock.rs")]
 mod way;
 
+pub(crate) use backend_counts::{Counting, begin_backend};
 pub use details::{Detail, Detailed, Details, SizeClasses, TotalsOnly};
+pub(crate) use local::backend_counts;
 pub use pool::Pool;
 #[cfg(all(ledger_slots, not(loom)))]
 pub use segment::{Identity, Notes, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIABLE, Segment, SegmentError, Snapshot};
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
-#[cfg(ledger_slots)]
-pub(crate) use way::{Counting, backend_counts_allocation, backend_counts_free, begin_backend, look_backend};
 pub use way::{charge, credit};
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -113,7 +113,6 @@ pub type MakeReady = fn(*const u8, usize) -> bool;
 
 static MAKE_READY: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-#[cfg(ledger_slots)]
 fn make_ready(slot: &Slot) -> bool {
     let make_ready = MAKE_READY.load(Ordering::Relaxed);
     if make_ready.is_null() {

@@ -11,7 +11,6 @@
 //! above the recorded one by at most that for each thread, and the operations in flight.
 
 use super::pool::Pool;
-#[cfg(ledger_slots)]
 use super::slot::Slot;
 use super::sync::Ordering;
 
@@ -19,7 +18,6 @@ use super::sync::Ordering;
 pub(crate) const STEP_MIN: u64 = 64 << 10;
 /// All threads together miss at most `5 / SHARE` of the peak, unless `STEP_MIN` is more.
 const SHARE: u64 = 256;
-#[cfg(ledger_slots)]
 /// A thread that has fallen by `FALL` steps below its height gets a new one.
 const FALL: i64 = 3;
 /// The owner of `slot` has reached its trip: looks, and answers the next trip.
@@ -27,7 +25,6 @@ const FALL: i64 = 3;
 /// `allocated` and `live` are the owner's, by the counter that the trip is compared with. Cost: a few instructions,
 /// or when the thread has risen the cost of reading the total.
 #[cold]
-#[cfg(ledger_slots)]
 pub(crate) fn look(pool: &Pool, slot: &Slot, allocated: u64, live: i64) -> u64 {
     let mut step = pool.step() as i64;
     let mut high = slot.high.load(Ordering::Relaxed) as i64;

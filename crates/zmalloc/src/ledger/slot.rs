@@ -31,10 +31,10 @@ pub(crate) const UNCLAIMED: u32 = 0;
 /// `owner` of a slot in use.
 pub(crate) const CLAIMED: u32 = 1;
 
-/// How the counters of a slot are written.
+/// How the counters of a slot are written; the new sum is the answer.
 pub trait Write {
     #[doc(hidden)]
-    fn add(counter: &AtomicU64, amount: u64);
+    fn add(counter: &AtomicU64, amount: u64) -> u64;
 }
 
 /// By the one thread that owns the slot: a plain add, no locked instruction.
@@ -42,9 +42,11 @@ pub struct SingleWriter;
 
 impl Write for SingleWriter {
     #[inline(always)]
-    fn add(counter: &AtomicU64, amount: u64) {
+    fn add(counter: &AtomicU64, amount: u64) -> u64 {
+        let sum = counter.load(Ordering::Relaxed).wrapping_add(amount);
         // Release, so that who sees a free also sees the allocation before it, made by whichever thread.
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Release);
+        counter.store(sum, Ordering::Release);
+        sum
     }
 }
 
@@ -53,8 +55,8 @@ pub struct SharedWriter;
 
 impl Write for SharedWriter {
     #[inline(always)]
-    fn add(counter: &AtomicU64, amount: u64) {
-        counter.fetch_add(amount, Ordering::Release);
+    fn add(counter: &AtomicU64, amount: u64) -> u64 {
+        counter.fetch_add(amount, Ordering::Release).wrapping_add(amount)
     }
 }
 
@@ -80,8 +82,7 @@ impl Slot {
     /// Counts a block given out. True if the sum has reached the trip: then look for the peak.
     #[inline(always)]
     pub(crate) fn charge<W: Write>(&self, bytes: usize) -> bool {
-        W::add(&self.allocated, bytes as u64);
-        self.allocated.load(Ordering::Relaxed) >= self.trip.load(Ordering::Relaxed)
+        W::add(&self.allocated, bytes as u64) >= self.trip.load(Ordering::Relaxed)
     }
 
     /// Counts a block taken back.

@@ -5,7 +5,7 @@
 
 use super::fork;
 use super::guard::with_pool;
-use super::local::{Stage, local};
+use super::local::{Stage, local, own_slot};
 use super::once::Once;
 use super::slot::Slot;
 use core::ffi::c_void;
@@ -26,8 +26,7 @@ pub(crate) fn register() -> Option<&'static Slot> {
         }
         errno.restore();
     }
-    // SAFETY: a slot is never unmapped.
-    unsafe { local.slot.get().as_ref() }
+    own_slot()
 }
 
 fn try_register() -> Option<&'static Slot> {
@@ -53,8 +52,7 @@ extern "C" fn at_thread_exit(slot: *mut c_void) {
     let slot = unsafe { &*slot.cast::<Slot>() };
     with_pool(|pool| {
         // From here on this thread's operations are counted by us, so the backend's counters are read a last time.
-        local.backend_allocated.set(core::ptr::null());
-        local.backend_freed.set(core::ptr::null());
+        local.backend_counts.set(false);
         local.slot.set(core::ptr::null());
         pool.detach_backend(slot);
         pool.release(slot);
