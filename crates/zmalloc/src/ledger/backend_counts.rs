@@ -48,8 +48,8 @@ fn watch_peak<B: Backend>() {
     extern "C" fn look(allocated: u64, freed: u64) {
         let Some(slot) = own_slot() else { return };
         if local().backend_counts.get() && allocated >= slot.trip.load(Ordering::Relaxed) {
-            let next = with_pool(|pool| peak::look(pool, slot, allocated, allocated.wrapping_sub(freed) as i64));
-            slot.trip.store(next.unwrap_or(0), Ordering::Relaxed);
+            let distance = with_pool(|pool| peak::look(pool, slot, allocated.wrapping_sub(freed) as i64));
+            slot.trip.store(allocated + distance.unwrap_or(0), Ordering::Relaxed);
         }
     }
 

@@ -4,14 +4,13 @@
 //! `__tls_get_addr`: the variable lies in the initial-exec thread-local block. Where that is not available, or with
 //! the feature `portable-thread-local`, it is a `thread_local!` without a destructor.
 
-use super::slot::Slot;
+use super::slot::{NOBODYS, Slot};
 use core::cell::Cell;
 
-/// A thread's own part of the ledger. All zeros is a thread that the ledger has not seen yet, and small enough to
-/// fit the space that the loader keeps for objects loaded late.
+/// A thread's own part of the ledger; small enough to fit the space that the loader keeps for objects loaded late.
 #[repr(C, align(16))]
 pub(crate) struct Local {
-    /// The slot of this thread, or null.
+    /// The slot of this thread, or [`NOBODYS`].
     pub(crate) slot: Cell<*const Slot>,
     /// The ledger reads the backend's own counters of this thread.
     pub(crate) backend_counts: Cell<bool>,
@@ -36,19 +35,22 @@ pub(crate) enum Stage {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(any(miri, loom, feature = "portable-thread-local"))))]
 mod place {
-    use super::{Local, Slot};
+    use super::{Local, NOBODYS, Slot};
     use core::mem::offset_of;
 
     core::arch::global_asm!(
-        ".pushsection .tbss.zmalloc_local_0_1,\"awT\",@nobits",
+        ".pushsection .tdata.zmalloc_local_0_1,\"awT\",@progbits",
         ".globl zmalloc_local_0_1",
         ".hidden zmalloc_local_0_1",
         ".type zmalloc_local_0_1, @object",
         ".size zmalloc_local_0_1, 16",
         ".p2align 4",
         "zmalloc_local_0_1:",
-        ".zero 16",
+        // `Local::slot`, then `Stage::New` and two times no.
+        ".quad {nobodys}",
+        ".zero 8",
         ".popsection",
+        nobodys = sym NOBODYS,
     );
 
     const _: () = assert!(size_of::<Local>() == 16 && align_of::<Local>() == 16);
@@ -107,12 +109,12 @@ mod place {
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(any(miri, loom, feature = "portable-thread-local")))))]
 mod place {
-    use super::{Cell, Local, Slot, Stage};
+    use super::{Cell, Local, NOBODYS, Slot, Stage};
 
     std::thread_local! {
         static LOCAL: Local = const {
             Local {
-                slot: Cell::new(core::ptr::null()),
+                slot: Cell::new(&NOBODYS),
                 backend_counts: Cell::new(false),
                 stage: Cell::new(Stage::New),
                 busy: Cell::new(false),
@@ -140,16 +142,21 @@ mod place {
 /// The calling thread's part.
 #[inline(always)]
 pub(crate) fn local<'thread>() -> &'thread Local {
-    // SAFETY: the address is this thread's own storage, all zeros or written by this module's callers, and lives as
+    // SAFETY: the address is this thread's own storage, initialised as above, and lives as
     // long as the thread does. `Local` is not `Sync`, so the reference stays in the thread.
     unsafe { &*place::get() }
 }
 
-/// The calling thread's slot, if it has one.
+/// The calling thread's slot, or [`NOBODYS`].
 #[inline(always)]
+pub(crate) fn slot_or_nobodys() -> &'static Slot {
+    // SAFETY: always a slot, which is valid as long as the process lives.
+    unsafe { &*place::slot() }
+}
+
+/// The calling thread's slot, if it has one.
 pub(crate) fn own_slot() -> Option<&'static Slot> {
-    // SAFETY: null, or a slot, which is valid as long as the process lives.
-    unsafe { place::slot().as_ref() }
+    Some(slot_or_nobodys()).filter(|&slot| !core::ptr::eq(slot, &NOBODYS))
 }
 
 /// Whether the backend counts the calling thread's operations.

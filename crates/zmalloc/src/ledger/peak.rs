@@ -1,13 +1,13 @@
 //! When a thread looks at the whole ledger, so that the peak is known without counting it on every call.
 //!
 //! A thread keeps a height above which its own live bytes are worth a look at everyone's. It cannot rise to that height
-//! before it has allocated the difference, so it compares its sum of allocated bytes with a trip that is that far
-//! ahead: one comparison per allocation, none per free. At a trip it either has risen, and reads the total, or it
-//! freed in between, and sets the next trip.
+//! before it has allocated the difference, so it looks again after that many bytes: nothing more per allocation than
+//! the sign of what is left of them, nothing per free. Then it either has risen, and reads the total, or it freed in
+//! between, and goes on.
 //!
 //! Bound: between two looks at the total no thread's live bytes rise by more than 5 steps
-//! (it may stand 3 below its height, which is one step up from where it last was, and a trip may be set an eighth of a
-//! step beyond it), so the true peak is
+//! (it may stand 3 below its height, which is one step up from where it last was, and the next look may be an eighth of
+//! a step beyond it), so the true peak is
 //! above the recorded one by at most that for each thread, and the operations in flight.
 
 use super::pool::Pool;
@@ -20,12 +20,11 @@ pub(crate) const STEP_MIN: u64 = 64 << 10;
 const SHARE: u64 = 256;
 /// A thread that has fallen by `FALL` steps below its height gets a new one.
 const FALL: i64 = 3;
-/// The owner of `slot` has reached its trip: looks, and answers the next trip.
+/// Looks, for the owner of `slot`, which has `live` live bytes; answers after how many allocated bytes to look again.
 ///
-/// `allocated` and `live` are the owner's, by the counter that the trip is compared with. Cost: a few instructions,
-/// or when the thread has risen the cost of reading the total.
+/// Cost: a few instructions, or when the thread has risen the cost of reading the total.
 #[cold]
-pub(crate) fn look(pool: &Pool, slot: &Slot, allocated: u64, live: i64) -> u64 {
+pub(crate) fn look(pool: &Pool, slot: &Slot, live: i64) -> u64 {
     let mut step = pool.step() as i64;
     let mut high = slot.high.load(Ordering::Relaxed) as i64;
     if live >= high {
@@ -36,7 +35,7 @@ pub(crate) fn look(pool: &Pool, slot: &Slot, allocated: u64, live: i64) -> u64 {
         high = live.saturating_add(step);
     }
     slot.high.store(high as u64, Ordering::Relaxed);
-    allocated.saturating_add((high - live).max(step / 8) as u64)
+    (high - live).max(step / 8) as u64
 }
 
 /// Takes a reading of the live bytes into the peak, and sets the step for it; answers the peak.

@@ -124,16 +124,14 @@ impl Pool {
 
     /// With the lock held: what `detach_backend` says.
     fn fold(&self, slot: &Slot) {
-        let (allocated, freed) = self.backend_counters(slot);
-        slot.freed.store(slot.freed.load(Ordering::Relaxed).wrapping_add(freed), Ordering::Release);
-        slot.allocated.store(slot.allocated.load(Ordering::Relaxed).wrapping_add(allocated), Ordering::Release);
+        slot.fold(read_foreign(&slot.backend_allocated), read_foreign(&slot.backend_freed));
         slot.backend_freed.store(core::ptr::null_mut(), Ordering::Relaxed);
         slot.backend_allocated.store(core::ptr::null_mut(), Ordering::Relaxed);
     }
 
-    /// With the lock held: the backend's own counters of the thread that owns `slot`, 0 if it has none.
-    fn backend_counters(&self, slot: &Slot) -> (u64, u64) {
-        (read_foreign(&slot.backend_allocated), read_foreign(&slot.backend_freed))
+    /// Raises the room of the calling thread's slot to `room` bytes, in one step for who reads the sums.
+    pub(crate) fn grant(&self, slot: &Slot, room: u64) {
+        self.lock.with(|| slot.grant(room));
     }
 
     /// Runs a section with the lock held.
@@ -211,10 +209,9 @@ impl Pool {
 
     /// With the lock held.
     fn allocated(&self) -> u64 {
-        let mut sum = self.shared.allocated.load(Ordering::Relaxed);
+        let mut sum = self.shared.allocated();
         for slot in self.slots() {
-            let own = slot.allocated.load(Ordering::Relaxed);
-            sum = sum.wrapping_add(own).wrapping_add(read_foreign(&slot.backend_allocated));
+            sum = sum.wrapping_add(slot.allocated()).wrapping_add(read_foreign(&slot.backend_allocated));
         }
         super::sync::fence(Ordering::Acquire);
         sum

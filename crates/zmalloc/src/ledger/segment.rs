@@ -5,7 +5,7 @@
 
 use super::pool::Pool;
 use super::size_class::{ClassCounts, ClassTotals, SIZE_CLASSES};
-use super::slot::Slot;
+use super::slot::{Slot, allocated};
 use super::{Details, Totals};
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -288,7 +288,12 @@ impl Snapshot {
         let owned = (0..claimed.min(SEGMENT_SLOTS)).map(|index| first + index * size_of::<Slot>());
         for slot in core::iter::once(shared).chain(owned) {
             threads += usize::from(bytes.u32_at(slot + offset_of!(Slot, owner))? != 0);
-            bytes.add(slot + offset_of!(Slot, allocated), &mut totals.allocated_bytes)?;
+            let allocated = allocated(
+                bytes.u64_at(slot + offset_of!(Slot, room))?,
+                bytes.u64_at(slot + offset_of!(Slot, granted))?,
+                bytes.u64_at(slot + offset_of!(Slot, granted_before))?,
+            );
+            totals.allocated_bytes = totals.allocated_bytes.wrapping_add(allocated);
             bytes.add(slot + offset_of!(Slot, freed), &mut totals.freed_bytes)?;
             bytes.add(slot + offset_of!(Slot, requested_allocated), &mut details.requested.allocated_bytes)?;
             bytes.add(slot + offset_of!(Slot, requested_freed), &mut details.requested.freed_bytes)?;
@@ -401,10 +406,11 @@ mod tests {
         segment.publish(&IDENTITY);
         let slot = segment.pool().claim(|_| true).unwrap();
         for bytes in [24, 1000, 1_000_000] {
-            slot.charge::<SingleWriter>(bytes);
+            assert!(!slot.take(bytes));
+            slot.grant(0);
             slot.charge_class::<SingleWriter>(bytes);
         }
-        slot.credit::<SingleWriter>(1000);
+        assert!(slot.credit(1000));
         slot.credit_class::<SingleWriter>(1000);
         segment.charge_mapped(8192);
         segment.credit_mapped(4096);
@@ -420,7 +426,7 @@ mod tests {
         );
 
         segment.inherit();
-        slot.charge::<SingleWriter>(50);
+        slot.take(50);
         let child = Snapshot::parse(&bytes(&segment)).unwrap();
         assert_eq!(child.own_totals(), Totals { allocated_bytes: 50, freed_bytes: 0 });
         assert_eq!(

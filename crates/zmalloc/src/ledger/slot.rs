@@ -8,14 +8,22 @@ use super::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, array_of, const_unl
 ///
 /// Invariant: over all slots, charged minus credited bytes is the live total, whoever owns a slot at the moment; so
 /// nothing needs folding when a thread ends.
+///
+/// The bytes charged are `granted` less `room`: the owner takes from its room, one subtraction whose sign says when
+/// it has to take the cold path, where it looks for the peak and is granted more. Outside of that path `room` is not
+/// negative.
 #[repr(C, align(128))]
 pub struct Slot {
-    pub(crate) allocated: AtomicU64,
+    pub(crate) room: AtomicU64,
     pub(crate) freed: AtomicU64,
-    /// The value of `allocated` (or of the backend's own counter) from which on the owner takes the cold path.
-    pub(crate) trip: AtomicU64,
+    /// Raised before the room is, so that one who reads a process that was killed in between knows: see `allocated`.
+    pub(crate) granted: AtomicU64,
+    /// Raised after the room is.
+    pub(crate) granted_before: AtomicU64,
     /// The owner's live bytes (two's complement) above which the process's live total is worth a look for the peak.
     pub(crate) high: AtomicU64,
+    /// Where the backend counts: the value of its own counter from which on to look for the peak.
+    pub(crate) trip: AtomicU64,
     /// The backend's own counters of the owning thread, or null. Changed and followed only under the pool's lock.
     pub(crate) backend_allocated: AtomicPtr<u64>,
     pub(crate) backend_freed: AtomicPtr<u64>,
@@ -24,6 +32,17 @@ pub struct Slot {
     pub(crate) requested_allocated: AtomicU64,
     pub(crate) requested_freed: AtomicU64,
     pub(crate) classes: [ClassCounts; SIZE_CLASSES],
+}
+
+/// The slot of a thread that has none: no room and no sums, so that every operation takes the cold path. What is
+/// written to it means nothing.
+#[cfg(not(loom))]
+pub(crate) static NOBODYS: Slot = Slot { freed: AtomicU64::new(1 << 63), ..Slot::new() };
+
+/// The bytes charged, from the three figures that make them up.
+pub(crate) const fn allocated(room: u64, granted: u64, granted_before: u64) -> u64 {
+    // Negative room: the grant that `granted` may already show has not been added to it.
+    if (room as i64) < 0 { granted_before.wrapping_sub(room) } else { granted.wrapping_sub(room) }
 }
 
 /// `owner` of a slot that any thread may claim.
@@ -64,10 +83,12 @@ impl Slot {
     const_unless_loom! {
         pub(crate) fn new() -> Slot {
             Slot {
-                allocated: AtomicU64::new(0),
+                room: AtomicU64::new(0),
                 freed: AtomicU64::new(0),
-                trip: AtomicU64::new(0),
+                granted: AtomicU64::new(0),
+                granted_before: AtomicU64::new(0),
                 high: AtomicU64::new(0),
+                trip: AtomicU64::new(0),
                 backend_allocated: AtomicPtr::new(core::ptr::null_mut()),
                 backend_freed: AtomicPtr::new(core::ptr::null_mut()),
                 owner: AtomicU32::new(UNCLAIMED),
@@ -79,19 +100,53 @@ impl Slot {
         }
     }
 
-    /// Counts a block given out. True if the sum has reached the trip: then look for the peak.
+    /// Takes the bytes of a block given out from the owner's room. False if that was not enough: then the bytes are
+    /// counted, and the owner calls [`Slot::grant`]; or this is [`NOBODYS`].
     #[inline(always)]
-    pub(crate) fn charge<W: Write>(&self, bytes: usize) -> bool {
-        W::add(&self.allocated, bytes as u64) >= self.trip.load(Ordering::Relaxed)
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        let room = self.room.load(Ordering::Relaxed).wrapping_sub(bytes as u64);
+        self.room.store(room, Ordering::Relaxed);
+        room as i64 >= 0
     }
 
-    /// Counts a block taken back.
-    #[inline(always)]
-    pub(crate) fn credit<W: Write>(&self, bytes: usize) {
-        W::add(&self.freed, bytes as u64);
+    /// Raises the owner's room to `room` bytes.
+    pub(crate) fn grant(&self, room: u64) {
+        let grant = room.wrapping_sub(self.room.load(Ordering::Relaxed));
+        SingleWriter::add(&self.granted, grant);
+        self.room.store(room, Ordering::Release);
+        SingleWriter::add(&self.granted_before, grant);
     }
 
-    /// Counts a block given out in its size class. Its bytes are counted by [`Slot::charge`] as well.
+    /// Counts a block taken back, for the owner. False if this is [`NOBODYS`].
+    #[inline(always)]
+    pub(crate) fn credit(&self, bytes: usize) -> bool {
+        SingleWriter::add(&self.freed, bytes as u64) as i64 >= 0
+    }
+
+    /// Counts a block given out, for a thread that does not own the slot, in one that nobody takes room from.
+    pub(crate) fn charge_shared(&self, bytes: usize) {
+        SharedWriter::add(&self.granted, bytes as u64);
+    }
+
+    /// Counts a block taken back, for a thread that does not own the slot.
+    pub(crate) fn credit_shared(&self, bytes: usize) {
+        SharedWriter::add(&self.freed, bytes as u64);
+    }
+
+    /// Adds to both sums, for the owner or with the pool's lock held.
+    pub(crate) fn fold(&self, allocated: u64, freed: u64) {
+        SingleWriter::add(&self.freed, freed);
+        SingleWriter::add(&self.granted, allocated);
+        SingleWriter::add(&self.granted_before, allocated);
+    }
+
+    /// The bytes charged. Exact for the owner, and for others while the owner is granted nothing.
+    pub(crate) fn allocated(&self) -> u64 {
+        let room = self.room.load(Ordering::Relaxed);
+        allocated(room, self.granted.load(Ordering::Relaxed), self.granted_before.load(Ordering::Relaxed))
+    }
+
+    /// Counts a block given out in its size class. Its bytes are counted by [`Slot::take`] as well.
     #[inline(always)]
     pub(crate) fn charge_class<W: Write>(&self, bytes: usize) {
         let class = &self.classes[size_class(bytes)];
@@ -109,6 +164,6 @@ impl Slot {
 
     /// The owner's live bytes, which are negative for a thread that frees what others allocate.
     pub(crate) fn live(&self) -> i64 {
-        self.allocated.load(Ordering::Relaxed).wrapping_sub(self.freed.load(Ordering::Relaxed)) as i64
+        self.allocated().wrapping_sub(self.freed.load(Ordering::Relaxed)) as i64
     }
 }

@@ -7,7 +7,7 @@ use super::fork;
 use super::guard::with_pool;
 use super::local::{Stage, local, own_slot};
 use super::once::Once;
-use super::slot::Slot;
+use super::slot::{NOBODYS, Slot};
 use core::ffi::c_void;
 
 /// Registers the calling thread, unless that was done or is being done. Answers its slot if it has one now.
@@ -53,7 +53,7 @@ extern "C" fn at_thread_exit(slot: *mut c_void) {
     with_pool(|pool| {
         // From here on this thread's operations are counted by us, so the backend's counters are read a last time.
         local.backend_counts.set(false);
-        local.slot.set(core::ptr::null());
+        local.slot.set(&NOBODYS);
         pool.detach_backend(slot);
         pool.release(slot);
     });

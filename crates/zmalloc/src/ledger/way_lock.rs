@@ -12,7 +12,7 @@ pub fn charge<D: Detail>(requested: usize, charged: usize) {
     fork::watch();
     pool().with_lock(|pool| {
         D::charge::<SingleWriter>(pool.shared(), requested, charged);
-        pool.shared().charge::<SingleWriter>(charged);
+        pool.shared().charge_shared(charged);
         let live = pool.shared().live().max(0) as u64;
         pool.peak().fetch_max(live, Ordering::Relaxed);
     });
@@ -22,7 +22,7 @@ pub fn charge<D: Detail>(requested: usize, charged: usize) {
 pub fn credit<D: Detail>(requested: usize, charged: usize) {
     pool().with_lock(|pool| {
         D::credit::<SingleWriter>(pool.shared(), requested, charged);
-        pool.shared().credit::<SingleWriter>(charged);
+        pool.shared().credit_shared(charged);
     });
 }
 

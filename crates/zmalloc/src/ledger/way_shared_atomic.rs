@@ -11,7 +11,7 @@ use super::{Detail, Details, Totals, peak, pool};
 pub fn charge<D: Detail>(requested: usize, charged: usize) {
     let shared = pool().shared();
     D::charge::<SharedWriter>(shared, requested, charged);
-    shared.charge::<SharedWriter>(charged);
+    shared.charge_shared(charged);
     let live = shared.live();
     if live > pool().peak().load(Ordering::Relaxed) as i64 {
         pool().peak().fetch_max(live as u64, Ordering::Relaxed);
@@ -23,7 +23,7 @@ pub fn charge<D: Detail>(requested: usize, charged: usize) {
 pub fn credit<D: Detail>(requested: usize, charged: usize) {
     let shared = pool().shared();
     D::credit::<SharedWriter>(shared, requested, charged);
-    shared.credit::<SharedWriter>(charged);
+    shared.credit_shared(charged);
 }
 
 pub(crate) fn totals() -> Totals {

@@ -1,8 +1,8 @@
 //! The ledger's fastest way: each thread counts in its own slot, or lets the backend count.
 
 use super::guard::with_pool;
-use super::local::own_slot;
-use super::slot::{SharedWriter, SingleWriter, Slot};
+use super::local::slot_or_nobodys;
+use super::slot::{NOBODYS, SharedWriter, SingleWriter, Slot};
 use super::sync::Ordering;
 use super::thread::register;
 use super::{Detail, Details, Totals, peak, pool};
@@ -10,64 +10,76 @@ use super::{Detail, Details, Totals, peak, pool};
 /// Counts a block given out.
 #[inline(always)]
 pub fn charge<D: Detail>(requested: usize, charged: usize) {
-    match own_slot() {
-        Some(slot) => charge_slot::<D>(slot, requested, charged),
-        None => charge_without_slot::<D>(requested, charged),
+    let slot = slot_or_nobodys();
+    if slot.take(charged) {
+        D::charge::<SingleWriter>(slot, requested, charged);
+    } else {
+        cold_charge::<D>(slot, requested, charged);
     }
 }
 
 /// Counts a block taken back.
 #[inline(always)]
 pub fn credit<D: Detail>(requested: usize, charged: usize) {
-    match own_slot() {
-        Some(slot) => credit_slot::<D>(slot, requested, charged),
-        None => credit_without_slot::<D>(requested, charged),
+    let slot = slot_or_nobodys();
+    if slot.credit(charged) {
+        D::credit::<SingleWriter>(slot, requested, charged);
+    } else {
+        cold_credit::<D>(requested, charged);
     }
 }
 
-#[inline(always)]
-fn charge_slot<D: Detail>(slot: &'static Slot, requested: usize, charged: usize) {
-    D::charge::<SingleWriter>(slot, requested, charged);
-    if slot.charge::<SingleWriter>(charged) {
-        tripped(slot);
-    }
-}
-
-#[inline(always)]
-fn credit_slot<D: Detail>(slot: &'static Slot, requested: usize, charged: usize) {
-    D::credit::<SingleWriter>(slot, requested, charged);
-    slot.credit::<SingleWriter>(charged);
-}
-
+/// The thread has no slot, or its room is used up.
 #[cold]
-fn charge_without_slot<D: Detail>(requested: usize, charged: usize) {
+#[inline(never)]
+fn cold_charge<D: Detail>(slot: &'static Slot, requested: usize, charged: usize) {
+    if !core::ptr::eq(slot, &NOBODYS) {
+        D::charge::<SingleWriter>(slot, requested, charged);
+        return look(slot);
+    }
     match register() {
-        Some(slot) => charge_slot::<D>(slot, requested, charged),
+        Some(slot) => {
+            let enough = slot.take(charged);
+            D::charge::<SingleWriter>(slot, requested, charged);
+            if !enough {
+                look(slot);
+            }
+        }
         None => {
             let shared = pool().shared();
             D::charge::<SharedWriter>(shared, requested, charged);
-            shared.charge::<SharedWriter>(charged);
+            shared.charge_shared(charged);
         }
     }
 }
 
+/// The thread has no slot.
 #[cold]
-fn credit_without_slot<D: Detail>(requested: usize, charged: usize) {
+#[inline(never)]
+fn cold_credit<D: Detail>(requested: usize, charged: usize) {
     match register() {
-        Some(slot) => credit_slot::<D>(slot, requested, charged),
+        Some(slot) => {
+            slot.credit(charged);
+            D::credit::<SingleWriter>(slot, requested, charged);
+        }
         None => {
             let shared = pool().shared();
             D::credit::<SharedWriter>(shared, requested, charged);
-            shared.credit::<SharedWriter>(charged);
+            shared.credit_shared(charged);
         }
     }
 }
 
-#[cold]
-fn tripped(slot: &Slot) {
-    let allocated = slot.allocated.load(Ordering::Relaxed);
-    let next = with_pool(|pool| peak::look(pool, slot, allocated, slot.live()));
-    slot.trip.store(next.unwrap_or(allocated + peak::STEP_MIN), Ordering::Relaxed);
+/// Looks for the peak, and grants room until the next look.
+fn look(slot: &Slot) {
+    let looked = with_pool(|pool| {
+        let distance = peak::look(pool, slot, slot.live());
+        pool.grant(slot, distance);
+    });
+    if looked.is_none() {
+        // In a signal handler that interrupted a reading: that one may see this grant by halves.
+        slot.grant(peak::STEP_MIN);
+    }
 }
 
 pub(crate) fn totals() -> Totals {
