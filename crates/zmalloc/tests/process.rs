@@ -3,36 +3,12 @@
 //! One test, since the figures belong to the whole process and others would move them.
 #![cfg(any(target_os = "linux", target_os = "android"))]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod common;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use zmalloc::process;
-
-/// Counts the calling thread's allocations.
-struct Counted;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is handed on.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static HEAP: Counted = Counted;
 
 const MIB: usize = 1 << 20;
 const SIZE: usize = 64 * MIB;
@@ -182,9 +158,9 @@ fn unknown_is_none_or_zero() {
 }
 
 fn nothing_is_allocated() {
-    let before = ALLOCATIONS.get();
-    std::hint::black_box((process::resident_bytes(), process::resident_peak_bytes(None), process::memory_size()));
-    std::hint::black_box((process::private_dirty_bytes(None), process::smaps_bytes("Size:", None)));
-    std::hint::black_box((process::proc_stat_field(24), process::resident_bytes_of(u32::MAX)));
-    assert_eq!(ALLOCATIONS.get(), before);
+    let figures = || (process::resident_bytes(), process::resident_peak_bytes(None), process::memory_size());
+    let sums = || (process::private_dirty_bytes(None), process::smaps_bytes("Size:", None));
+    let others = || (process::proc_stat_field(24), process::resident_bytes_of(u32::MAX));
+    assert_eq!(common::allocations_of(|| (figures(), sums(), others())), 0);
+    assert_ne!(common::allocations_of(|| Box::new(1)), 0, "they would be noticed");
 }
