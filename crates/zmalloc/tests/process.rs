@@ -87,7 +87,7 @@ fn the_kernels_figures() {
     stat_fields_agree();
     memory_size_is_the_machines();
     unknown_is_none_or_zero();
-    nothing_is_allocated();
+    nothing_is_allocated_or_left_open();
 }
 
 fn resident_and_private_dirty_move_by_what_is_touched() {
@@ -157,10 +157,13 @@ fn unknown_is_none_or_zero() {
     }
 }
 
-fn nothing_is_allocated() {
+fn nothing_is_allocated_or_left_open() {
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open();
     let figures = || (process::resident_bytes(), process::resident_peak_bytes(None), process::memory_size());
     let sums = || (process::private_dirty_bytes(None), process::smaps_bytes("Size:", None));
     let others = || (process::proc_stat_field(24), process::resident_bytes_of(u32::MAX));
     assert_eq!(common::allocations_of(|| (figures(), sums(), others())), 0);
     assert_ne!(common::allocations_of(|| Box::new(1)), 0, "they would be noticed");
+    assert_eq!(open(), before);
 }

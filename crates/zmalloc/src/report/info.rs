@@ -65,7 +65,7 @@ impl Display for Info<'_> {
         }
         line(f, "zmalloc_allocated_total", Some(report.allocated_total))?;
         line(f, "zmalloc_freed_total", Some(report.freed_total))?;
-        line(f, "zmalloc_threads", Some(report.threads))?;
+        line(f, "zmalloc_threads", report.threads)?;
         line(f, "zmalloc_requested", report.requested())?;
         line(f, "zmalloc_blocks_live", report.details.map(|details| details.blocks_live()))?;
         line(f, "zmalloc_private_dirty", report.private_dirty)?;
@@ -145,7 +145,6 @@ used_memory_peak_human:0B
 mem_allocator:libc
 zmalloc_allocated_total:0
 zmalloc_freed_total:0
-zmalloc_threads:0
 ";
         assert_eq!(report.to_info(), expected.replace('\n', "\r\n"));
     }

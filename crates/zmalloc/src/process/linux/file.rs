@@ -46,11 +46,30 @@ pub(super) fn read_start<'b>(path: &Path, buffer: &'b mut [u8]) -> Option<&'b [u
     }
 }
 
+/// The answer of a system call that no signal cut short.
 fn uninterrupted(mut call: impl FnMut() -> isize) -> isize {
     loop {
         let result = call();
         if result != -1 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
             return result;
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::uninterrupted;
+
+    fn failing(code: i32) -> isize {
+        // SAFETY: this thread's own.
+        unsafe { *libc::__errno_location() = code };
+        -1
+    }
+
+    #[test]
+    fn an_interrupted_call_is_made_again() {
+        let mut answers = [failing as fn(i32) -> isize, failing, |_| 7].into_iter();
+        assert_eq!(uninterrupted(|| answers.next().unwrap()(libc::EINTR)), 7);
+        assert_eq!(uninterrupted(|| failing(libc::EACCES)), -1);
     }
 }
