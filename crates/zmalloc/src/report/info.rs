@@ -15,9 +15,9 @@ impl Report {
     /// |---|---|
     /// | `used_memory`, `used_memory_rss`, `used_memory_peak` | bytes used, resident set, most ever used |
     /// | `used_memory_peak_perc` | used * 100 / peak, as `62.50%` |
-    /// | `allocator_allocated`, `_active`, `_resident`, `_retained`, `_muzzy` | the allocator's own figures |
+    /// | `allocator_allocated`, `_active`, `_resident`, `_retained`, `_muzzy` | the allocator's own figures (Redis leaves out `_retained`) |
     /// | `total_system_memory` | physical memory |
-    /// | `allocator_frag_ratio`, `_bytes` | active / allocated, active - allocated (Redis 5.0 to 7.2; since 7.4 small blocks alone) |
+    /// | `allocator_frag_ratio`, `_bytes` | active / allocated, active - allocated (as Redis 5.0 to 7.2; later by small blocks alone) |
     /// | `allocator_rss_ratio`, `_bytes` | resident / active, resident - active |
     /// | `rss_overhead_ratio`, `_bytes` | resident set / resident, resident set - resident |
     /// | `mem_fragmentation_ratio`, `_bytes` | resident set / used, resident set - used |

@@ -35,7 +35,8 @@ use crate::process::{self, MemorySize};
 /// `used` is `allocated_total - freed_total`, always. `rss` may be below `used`, as pages that were never touched or are
 /// swapped out are not in RAM.
 ///
-/// Taking a report allocates nothing, so it does not move what it measures; a text made of it may allocate, after.
+/// Taking a report allocates nothing, so it does not move what it measures; a text made of it may allocate, after. It
+/// takes about 20 KiB of stack, three times that in a build without optimization: 4 KiB are the report's own.
 ///
 /// As text: [`Display`](core::fmt::Display) is a table for people, [`to_info`](Report::to_info) one for programs that
 /// read Redis's `INFO`.

@@ -2,7 +2,8 @@
 
 /// Where bytes come from.
 pub(super) trait Source {
-    /// Fills the start of a buffer that is not empty and answers how many bytes it is; 0 is the end, `None` a failure.
+    /// Fills the start of the buffer and answers how many bytes that is. 0 is the end, unless the buffer is empty;
+    /// `None` is a failure.
     fn read(&mut self, buffer: &mut [u8]) -> Option<usize>;
 }
 
