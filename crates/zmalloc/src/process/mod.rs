@@ -75,8 +75,8 @@ pub fn resident_peak_bytes(pid: Option<u32>) -> Option<usize> {
 
 /// Bytes in pages that are this process's alone and written to: what ends with it, or what a fork has copied.
 ///
-/// The kernel walks the page tables: about 10 us for a small process and 2 ms for each GiB in RAM, more where there is
-/// no `smaps_rollup` (see [`smaps_bytes`]); meanwhile the process's other threads may wait to change its mappings.
+/// The kernel walks the page tables: about 10 us for a small process and 2 ms for each GiB in RAM, more where there
+/// is no `smaps_rollup` (see [`smaps_bytes`]). Meanwhile the process's other threads may wait to change mappings.
 pub fn private_dirty_bytes(pid: Option<u32>) -> Option<usize> {
     system::smaps_sum("Private_Dirty:", pid)
 }
@@ -85,11 +85,11 @@ pub fn private_dirty_bytes(pid: Option<u32>) -> Option<usize> {
 /// `smaps_bytes("AnonHugePages:", None)`. `field` includes the colon. An unknown field or process gives 0, and so
 /// does a field that is not in kB.
 ///
-/// Where the kernel adds a field up by itself (`smaps_rollup`, Linux 4.14), its sum is taken: it costs a third or less, and
-/// differs only for the `Pss` fields, which the kernel rounds down once instead of once for each mapping.
+/// Where the kernel adds a field up by itself (`smaps_rollup`, Linux 4.14), its sum is taken: it costs a third or less,
+/// and differs only for the `Pss` fields, which the kernel rounds down once instead of once for each mapping.
 ///
-/// Cost: as [`private_dirty_bytes`]; for the fields that only a mapping has, like `Size:`, about 50 us and 6 ms for each
-/// GiB in RAM.
+/// Cost: as [`private_dirty_bytes`]; for the fields that only a mapping has, like `Size:`, about 50 us and 6 ms for
+/// each GiB in RAM.
 pub fn smaps_bytes(field: &str, pid: Option<u32>) -> usize {
     system::smaps_sum(field, pid).unwrap_or(0)
 }

@@ -32,8 +32,8 @@ use crate::process::{self, MemorySize};
 ///
 /// Order, at rest, where all are known, and if every block comes from the allocator named in the report:
 /// `requested <= used <= peak`, `used <= allocated <= active <= resident` with the allocator's figures, and
-/// `used` is `allocated_total - freed_total`, always. `rss` may be below `used`, as pages that were never touched or are
-/// swapped out are not in RAM.
+/// `used` is `allocated_total - freed_total`, always. `rss` may be below `used`, as pages that were never touched
+/// or are swapped out are not in RAM.
 ///
 /// Taking a report allocates nothing, so it does not move what it measures; a text made of it may allocate, after. It
 /// takes about 20 KiB of stack, three times that in a build without optimization: 4 KiB are the report's own.

@@ -104,7 +104,10 @@ mod tests {
             "details": {
                 "blocks_allocated": 11, "blocks_live": 7,
                 "classes": [
-                    { "limit": 16, "blocks_allocated": 10, "bytes_allocated": 160, "blocks_freed": 4, "bytes_freed": 64 },
+                    {
+                        "limit": 16, "blocks_allocated": 10, "bytes_allocated": 160,
+                        "blocks_freed": 4, "bytes_freed": 64,
+                    },
                     {
                         "limit": null, "blocks_allocated": 1, "bytes_allocated": 1099511627776u64,
                         "blocks_freed": 0, "bytes_freed": 0,

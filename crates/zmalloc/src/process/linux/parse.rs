@@ -96,7 +96,7 @@ mod tests {
         #[test]
         fn any_name_leaves_the_fields_in_place(
             name in proptest::collection::vec(prop_oneof![Just(b')'), Just(b'('), Just(b' '), any::<u8>()], 0..64),
-            fields in proptest::collection::vec(any::<i64>().prop_filter("negatable", |&field| field != i64::MIN), 1..52),
+            fields in proptest::collection::vec(-i64::MAX..=i64::MAX, 1..52),
         ) {
             let mut stat = b"1234 (".to_vec();
             stat.extend(&name);
