@@ -1,6 +1,6 @@
 //! jemalloc, which counts its own bytes per thread.
 
-use super::{Allocation, Backend, Reallocation, Statistics, ThreadCounters, Version};
+use super::{Backend, Statistics, ThreadCounters, Version};
 use core::alloc::Layout;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::size_of;
@@ -66,86 +66,7 @@ unsafe impl Backend for Jemalloc {
     }
 
     #[inline(always)]
-    unsafe fn allocate(layout: Layout) -> Allocation {
-        // SAFETY: the size is above 0, which `usable` needs too.
-        unsafe { allocation(Self::allocate_uncounted(layout), || usable(layout)) }
-    }
-
-    #[inline(always)]
-    unsafe fn allocate_zeroed(layout: Layout) -> Allocation {
-        // SAFETY: as in `allocate`.
-        unsafe { allocation(Self::allocate_zeroed_uncounted(layout), || usable(layout)) }
-    }
-
-    #[inline(always)]
-    unsafe fn deallocate(ptr: *mut u8, layout: Layout) -> usize {
-        // SAFETY: the caller's contract.
-        unsafe { Self::deallocate_uncounted(ptr, layout) };
-        usable(layout)
-    }
-
-    #[inline(always)]
-    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> Reallocation {
-        // SAFETY: the caller's contract, which makes the new layout valid.
-        unsafe {
-            let ptr = Self::reallocate_uncounted(ptr, layout, new_size);
-            if ptr.is_null() {
-                return Reallocation::REFUSED;
-            }
-            let resized = Layout::from_size_align_unchecked(new_size, layout.align());
-            Reallocation { ptr, credited: usable(layout), charged: usable(resized) }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn malloc(size: usize) -> Allocation {
-        // SAFETY: no conditions.
-        allocation(unsafe { Self::malloc_uncounted(size) }, || usable_for(size.max(1), 1))
-    }
-
-    #[inline(always)]
-    unsafe fn calloc(size: usize) -> Allocation {
-        // SAFETY: no conditions.
-        allocation(unsafe { Self::calloc_uncounted(size) }, || usable_for(size.max(1), 1))
-    }
-
-    #[inline(always)]
-    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Allocation {
-        // SAFETY: the caller's contract.
-        allocation(unsafe { Self::malloc_aligned_uncounted(alignment, size) }, || usable_for(size.max(1), alignment))
-    }
-
-    #[inline(always)]
-    unsafe fn realloc(ptr: *mut u8, size: usize) -> Reallocation {
-        // SAFETY: a live block of this allocator, before and after.
-        unsafe {
-            let credited = Self::usable_size(ptr);
-            let ptr = Self::realloc_uncounted(ptr, size);
-            if ptr.is_null() {
-                return Reallocation::REFUSED;
-            }
-            Reallocation { ptr, credited, charged: Self::usable_size(ptr) }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn free(ptr: *mut u8) -> usize {
-        // SAFETY: a live block; its usable size is a size that it may be freed with.
-        unsafe {
-            let size = Self::usable_size(ptr);
-            sys::sdallocx(ptr.cast(), size, 0);
-            size
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn usable_size(ptr: *const u8) -> usize {
-        // SAFETY: a live block.
-        unsafe { sys::malloc_usable_size(ptr.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn allocate_uncounted(layout: Layout) -> *mut u8 {
+    unsafe fn allocate(layout: Layout) -> *mut u8 {
         if malloc_aligns(layout.align(), layout.size()) {
             // SAFETY: no conditions.
             return unsafe { sys::malloc(layout.size()).cast() };
@@ -155,7 +76,7 @@ unsafe impl Backend for Jemalloc {
     }
 
     #[inline(always)]
-    unsafe fn allocate_zeroed_uncounted(layout: Layout) -> *mut u8 {
+    unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
         if malloc_aligns(layout.align(), layout.size()) {
             // SAFETY: no conditions.
             return unsafe { sys::calloc(1, layout.size()).cast() };
@@ -165,7 +86,7 @@ unsafe impl Backend for Jemalloc {
     }
 
     #[inline(always)]
-    unsafe fn deallocate_uncounted(ptr: *mut u8, layout: Layout) {
+    unsafe fn deallocate(ptr: *mut u8, layout: Layout) {
         if malloc_aligns(layout.align(), layout.size()) {
             // SAFETY: a live block, allocated with this size and no alignment of its own.
             return unsafe { sys::sdallocx(ptr.cast(), layout.size(), 0) };
@@ -175,7 +96,7 @@ unsafe impl Backend for Jemalloc {
     }
 
     #[inline(always)]
-    unsafe fn reallocate_uncounted(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         if malloc_aligns(layout.align(), new_size) {
             // SAFETY: a live block, and a new size above 0.
             return unsafe { sys::realloc(ptr.cast(), new_size).cast() };
@@ -185,33 +106,53 @@ unsafe impl Backend for Jemalloc {
     }
 
     #[inline(always)]
-    unsafe fn malloc_uncounted(size: usize) -> *mut u8 {
+    unsafe fn malloc(size: usize) -> *mut u8 {
         // SAFETY: no conditions.
         unsafe { sys::malloc(size).cast() }
     }
 
     #[inline(always)]
-    unsafe fn calloc_uncounted(size: usize) -> *mut u8 {
+    unsafe fn calloc(size: usize) -> *mut u8 {
         // SAFETY: no conditions.
         unsafe { sys::calloc(1, size).cast() }
     }
 
     #[inline(always)]
-    unsafe fn malloc_aligned_uncounted(alignment: usize, size: usize) -> *mut u8 {
+    unsafe fn malloc_aligned(alignment: usize, size: usize) -> *mut u8 {
         // SAFETY: a size above 0 and a power of two.
         unsafe { sys::mallocx(size.max(1), alignment_flag(alignment)).cast() }
     }
 
     #[inline(always)]
-    unsafe fn realloc_uncounted(ptr: *mut u8, size: usize) -> *mut u8 {
+    unsafe fn realloc(ptr: *mut u8, size: usize) -> *mut u8 {
         // SAFETY: a live block.
         unsafe { sys::realloc(ptr.cast(), size).cast() }
     }
 
     #[inline(always)]
-    unsafe fn free_uncounted(ptr: *mut u8) {
+    unsafe fn free(ptr: *mut u8) {
         // SAFETY: a live block.
         unsafe { sys::free(ptr.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn free_charged(ptr: *mut u8, charged: usize) {
+        // SAFETY: a live block; its usable size is a size that it may be freed with.
+        unsafe { sys::sdallocx(ptr.cast(), charged, 0) }
+    }
+
+    #[inline(always)]
+    unsafe fn usable_size(ptr: *const u8) -> usize {
+        // SAFETY: a live block.
+        unsafe { sys::malloc_usable_size(ptr.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn charged_size_of(ptr: *const u8, layout: Layout) -> usize {
+        let usable = usable(layout);
+        // SAFETY: a live block.
+        debug_assert_eq!(usable, unsafe { Self::usable_size(ptr) });
+        usable
     }
 
     fn thread_counters() -> Option<ThreadCounters> {
@@ -282,11 +223,6 @@ unsafe impl Backend for Jemalloc {
     }
 }
 
-#[inline(always)]
-fn allocation(ptr: *mut u8, charged: impl FnOnce() -> usize) -> Allocation {
-    if ptr.is_null() { Allocation::REFUSED } else { Allocation { ptr, charged: charged() } }
-}
-
 /// Reads one value of jemalloc's table.
 fn read<T>(name: &CStr, value: &mut T) -> bool {
     let mut length = size_of::<T>();
@@ -299,20 +235,14 @@ fn figure(name: &CStr) -> Option<usize> {
     read(name, &mut value).then_some(value)
 }
 
+/// The usable size of a block of this layout, whose size is above 0.
 #[inline(always)]
 fn usable(layout: Layout) -> usize {
-    usable_for(layout.size(), layout.align())
-}
-
-/// The usable size of a block of this size, above 0, and alignment.
-#[inline(always)]
-fn usable_for(size: usize, alignment: usize) -> usize {
-    // Neither operand is above isize::MAX + 1.
+    let (size, alignment) = (layout.size(), layout.align());
+    // A layout's size rounds up without overflow.
     let rounded = (size + alignment - 1) & !(alignment - 1);
     if rounded <= CLASS_MAX && alignment <= 4096 && formula_holds() {
-        let usable = class(rounded);
-        debug_assert_eq!(usable, ask(size, alignment), "jemalloc's size class of {size} bytes aligned to {alignment}");
-        return usable;
+        return class(rounded);
     }
     ask(size, alignment)
 }
@@ -372,7 +302,8 @@ mod tests {
         for alignment in (0..14).map(|log| 1usize << log) {
             let sizes = (1..5000).chain((5000..CLASS_MAX * 2).step_by(97));
             for size in sizes {
-                assert_eq!(usable_for(size, alignment), ask(size, alignment), "{size} aligned to {alignment}");
+                let layout = Layout::from_size_align(size, alignment).unwrap();
+                assert_eq!(usable(layout), ask(size, alignment), "{size} aligned to {alignment}");
             }
         }
         assert!(formula_holds());

@@ -1,6 +1,6 @@
 //! The C library's own allocator: glibc, musl.
 
-use super::{Allocation, Backend, Reallocation, Statistics, Version};
+use super::{Backend, Statistics, Version};
 use core::alloc::Layout;
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -28,7 +28,7 @@ unsafe impl Backend for Libc {
     }
 
     #[inline(always)]
-    unsafe fn allocate(layout: Layout) -> Allocation {
+    unsafe fn allocate(layout: Layout) -> *mut u8 {
         // SAFETY: no conditions of malloc; a layout's alignment is a power of two.
         unsafe {
             if layout.align() <= MALLOC_ALIGNMENT {
@@ -40,85 +40,73 @@ unsafe impl Backend for Libc {
     }
 
     #[inline(always)]
-    unsafe fn allocate_zeroed(layout: Layout) -> Allocation {
+    unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
         // SAFETY: no conditions of calloc; a new block has room for the layout's size.
         unsafe {
             if layout.align() <= MALLOC_ALIGNMENT {
                 return Self::calloc(layout.size());
             }
             let block = Self::malloc_aligned(layout.align(), layout.size());
-            if !block.ptr.is_null() {
-                block.ptr.write_bytes(0, layout.size());
+            if !block.is_null() {
+                block.write_bytes(0, layout.size());
             }
             block
         }
     }
 
     #[inline(always)]
-    unsafe fn deallocate(ptr: *mut u8, _: Layout) -> usize {
+    unsafe fn deallocate(ptr: *mut u8, _: Layout) {
         // SAFETY: the caller's contract.
         unsafe { Self::free(ptr) }
     }
 
     #[inline(always)]
-    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> Reallocation {
+    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller's contract; the copy stays within both blocks, which are distinct.
         unsafe {
             if layout.align() <= MALLOC_ALIGNMENT {
                 return Self::realloc(ptr, new_size);
             }
             let new = Self::malloc_aligned(layout.align(), new_size);
-            if new.ptr.is_null() {
-                return Reallocation::REFUSED;
+            if !new.is_null() {
+                new.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
+                Self::free(ptr);
             }
-            new.ptr.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
-            Reallocation { ptr: new.ptr, credited: Self::free(ptr), charged: new.charged }
+            new
         }
     }
 
     #[inline(always)]
-    unsafe fn malloc(size: usize) -> Allocation {
+    unsafe fn malloc(size: usize) -> *mut u8 {
         // SAFETY: no conditions.
-        unsafe { allocation(libc::malloc(size)) }
+        unsafe { libc::malloc(size).cast() }
     }
 
     #[inline(always)]
-    unsafe fn calloc(size: usize) -> Allocation {
+    unsafe fn calloc(size: usize) -> *mut u8 {
         // SAFETY: no conditions.
-        unsafe { allocation(libc::calloc(1, size)) }
+        unsafe { libc::calloc(1, size).cast() }
     }
 
-    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Allocation {
+    unsafe fn malloc_aligned(alignment: usize, size: usize) -> *mut u8 {
         let mut block: *mut c_void = null_mut();
         // SAFETY: `block` is writable; the alignment is a power of two and a multiple of a pointer's size.
-        unsafe {
-            match libc::posix_memalign(&mut block, alignment.max(size_of::<*mut c_void>()), size) {
-                0 => allocation(block),
-                _ => Allocation::REFUSED,
-            }
-        }
-    }
-
-    unsafe fn realloc(ptr: *mut u8, size: usize) -> Reallocation {
-        // SAFETY: a live block of this allocator, before and after.
-        unsafe {
-            let credited = Self::usable_size(ptr);
-            let ptr = libc::realloc(ptr.cast(), size).cast::<u8>();
-            if ptr.is_null() {
-                return Reallocation::REFUSED;
-            }
-            Reallocation { ptr, credited, charged: Self::usable_size(ptr) }
+        match unsafe { libc::posix_memalign(&mut block, alignment.max(size_of::<*mut c_void>()), size) } {
+            0 => block.cast(),
+            _ => null_mut(),
         }
     }
 
     #[inline(always)]
-    unsafe fn free(ptr: *mut u8) -> usize {
+    unsafe fn realloc(ptr: *mut u8, size: usize) -> *mut u8 {
+        // SAFETY: a live block of this allocator.
+        unsafe { libc::realloc(ptr.cast(), size).cast() }
+    }
+
+    #[inline(always)]
+    unsafe fn free(ptr: *mut u8) {
         // SAFETY: a live block.
-        unsafe {
-            let size = Self::usable_size(ptr);
-            libc::free(ptr.cast());
-            size
-        }
+        unsafe { libc::free(ptr.cast()) }
     }
 
     #[inline(always)]
@@ -175,12 +163,22 @@ pub(crate) mod glibc_chunk {
     /// `ptr` is a live block of C's malloc.
     #[inline(always)]
     pub(super) unsafe fn usable_size(ptr: *const u8) -> usize {
-        if header_holds() {
-            // SAFETY: a live block, and the headers were seen to be glibc's.
-            return unsafe { from_header(ptr) };
+        // SAFETY: one comparison; the jump leaves the block for the label alone.
+        unsafe {
+            core::arch::asm!(
+                "cmp byte ptr [rip + {holds}], {yes}",
+                "jne {unknown}",
+                holds = sym HOLDS,
+                yes = const YES,
+                unknown = label {
+                    // SAFETY: the caller's contract is the callee's.
+                    return unsafe { ask(ptr) };
+                },
+                options(readonly, nostack),
+            );
         }
-        // SAFETY: a live block.
-        unsafe { libc::malloc_usable_size(ptr.cast_mut().cast()) }
+        // SAFETY: a live block, and the headers were seen to be glibc's.
+        unsafe { from_header(ptr) }
     }
 
     /// # Safety
@@ -193,42 +191,51 @@ pub(crate) mod glibc_chunk {
         unsafe { core::arch::asm!("/* {0} */", inout(reg) chunk, options(pure, nomem, nostack, preserves_flags)) };
         // SAFETY: the word before the block is in its chunk.
         let word = unsafe { chunk.sub(1).read() };
-        // A chunk in use lends its block the next one's first word; a mapped one has no next.
-        (word & !FLAGS) - size_of::<usize>() - (word & MAPPED) * (size_of::<usize>() / MAPPED)
+        if word & MAPPED != 0 {
+            return mapped(word);
+        }
+        // A chunk in use lends its block the first word of the next one.
+        (word & !FLAGS) - size_of::<usize>()
     }
 
+    /// A chunk that is a mapping of its own has no next one.
+    #[cold]
+    fn mapped(word: usize) -> usize {
+        (word & !FLAGS) - 2 * size_of::<usize>()
+    }
+
+    /// # Safety
+    /// `ptr` is a live block of C's malloc.
+    #[cold]
+    #[inline(never)]
+    unsafe fn ask(ptr: *const u8) -> usize {
+        if HOLDS.load(Ordering::Relaxed) == UNKNOWN {
+            HOLDS.store(if header_holds() { YES } else { NO }, Ordering::Relaxed);
+        }
+        // SAFETY: a live block.
+        unsafe { libc::malloc_usable_size(ptr.cast_mut().cast()) }
+    }
+
+    static HOLDS: AtomicU8 = AtomicU8::new(UNKNOWN);
+    const UNKNOWN: u8 = 0;
+    const YES: u8 = 1;
+    const NO: u8 = 2;
+
     /// Whether the malloc of this process has glibc's headers: another one may replace it.
-    #[inline(always)]
     fn header_holds() -> bool {
-        static HOLDS: AtomicU8 = AtomicU8::new(0);
-        const YES: u8 = 1;
-        const NO: u8 = 2;
-
-        #[cold]
-        fn check() -> bool {
-            // SAFETY: malloc has no conditions; its blocks are live until they are freed here.
-            let same = |size: usize| unsafe {
-                let block = libc::malloc(size);
-                let same = !block.is_null()
-                    && from_header(block.cast()) == libc::malloc_usable_size(block)
-                    && from_header(block.cast()) >= size;
-                libc::free(block);
-                same
-            };
-            // Small, middle, and mapped blocks. The function has to be the one of malloc's own library, too: then the
-            // header is what it reads.
-            let holds = is_libc_own(libc::malloc as *const c_void)
-                && is_libc_own(libc::malloc_usable_size as *const c_void)
-                && [1, 24, 25, 100, 1000, 5000, 100_000, 1 << 20].into_iter().all(same);
-            HOLDS.store(if holds { YES } else { NO }, Ordering::Relaxed);
-            holds
-        }
-
-        match HOLDS.load(Ordering::Relaxed) {
-            YES => true,
-            NO => false,
-            _ => check(),
-        }
+        // SAFETY: malloc has no conditions; its blocks are live until they are freed here.
+        let same = |size: usize| unsafe {
+            let block = libc::malloc(size);
+            let same = !block.is_null()
+                && from_header(block.cast()) == libc::malloc_usable_size(block)
+                && from_header(block.cast()) >= size;
+            libc::free(block);
+            same
+        };
+        // Small, middle, and mapped blocks, and only of glibc itself.
+        is_libc_own(libc::malloc as *const c_void)
+            && is_libc_own(libc::malloc_usable_size as *const c_void)
+            && [1, 24, 25, 100, 1000, 5000, 100_000, 1 << 20].into_iter().all(same)
     }
 
     /// Whether a function lies in the same object as `gnu_get_libc_version`.
@@ -242,15 +249,4 @@ pub(crate) mod glibc_chunk {
         };
         object(function) == object(libc::gnu_get_libc_version as *const c_void)
     }
-}
-
-/// # Safety
-/// `ptr` is null or a live block.
-#[inline(always)]
-unsafe fn allocation(ptr: *mut c_void) -> Allocation {
-    if ptr.is_null() {
-        return Allocation::REFUSED;
-    }
-    // SAFETY: a live block.
-    Allocation { ptr: ptr.cast(), charged: unsafe { Libc::usable_size(ptr.cast()) } }
 }

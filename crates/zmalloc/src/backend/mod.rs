@@ -1,8 +1,7 @@
 //! The allocators beneath, behind one contract.
 //!
-//! A [`Backend`] hands out blocks and tells, for every block it gives or takes back, the bytes to charge for it. The
-//! ledger adds those up; it never asks a second time. One file per allocator; [`SizePrefix`] adapts an allocator that
-//! cannot tell a block's size.
+//! A [`Backend`] hands out blocks, takes them back, and tells the bytes to charge for each. One file per allocator;
+//! [`SizePrefix`] adapts an allocator that cannot tell a block's size.
 
 use core::alloc::Layout;
 
@@ -15,36 +14,6 @@ mod version;
 pub use jemalloc::Jemalloc;
 pub use libc::Libc;
 pub use version::Version;
-
-/// A block that a backend just handed out.
-#[derive(Clone, Copy, Debug)]
-pub struct Allocation {
-    /// The block, or null if the backend refused.
-    pub ptr: *mut u8,
-    /// The bytes to charge for it: its usable size, or with [`SizePrefix`] header and size. 0 if `ptr` is null.
-    pub charged: usize,
-}
-
-/// A block that a backend just resized, perhaps by moving it.
-#[derive(Clone, Copy, Debug)]
-pub struct Reallocation {
-    /// The block, or null if the backend refused; then the old block is untouched and still owned by the caller.
-    pub ptr: *mut u8,
-    /// The bytes to credit for the old block. 0 if `ptr` is null.
-    pub credited: usize,
-    /// The bytes to charge for the new block. 0 if `ptr` is null.
-    pub charged: usize,
-}
-
-impl Allocation {
-    /// The answer of a backend that refused.
-    pub const REFUSED: Allocation = Allocation { ptr: core::ptr::null_mut(), charged: 0 };
-}
-
-impl Reallocation {
-    /// The answer of a backend that refused.
-    pub const REFUSED: Reallocation = Reallocation { ptr: core::ptr::null_mut(), credited: 0, charged: 0 };
-}
 
 /// Where an allocator keeps its own exact byte counts of the calling thread.
 #[derive(Clone, Copy, Debug)]
@@ -75,17 +44,19 @@ pub struct Statistics {
 
 /// An allocator beneath the ledger.
 ///
-/// Two faces: one by [`Layout`], as Rust calls it, one by size alone, as C does. A block belongs to the face that made
-/// it only by alignment: [`free`](Backend::free) takes back a block of either face.
+/// Two faces: one by [`Layout`], as Rust calls it, one by size alone, as C does. A block of either face may be asked for
+/// its size, and freed, by address alone.
 ///
-/// Every operation says what it charged. The sum of what was charged minus what was credited is, at rest, the bytes
-/// the program holds, so for each block the credit must equal the charge to the byte, whatever happened in between.
+/// The ledger asks for the charge of each block when it has been given out and before it is taken back or resized. The
+/// sum of the charges is, at rest, the bytes the program holds, so a block has one charge as long as it lives,
+/// however it is asked for.
 ///
 /// # Safety
 ///
 /// An implementation promises, in addition to the rules of [`core::alloc::GlobalAlloc`]:
 ///
-/// 1. `charged` of a block is exactly what its later `deallocate`, `free`, or `reallocate`/`realloc` credits.
+/// 1. [`charged_size`](Backend::charged_size) and [`charged_size_of`](Backend::charged_size_of) answer the same for a
+///    block, from when it is given out or resized until it is taken back or resized.
 /// 2. A refusal is a null pointer, leaves every block as it was, and never unwinds.
 /// 3. No operation calls back into a [`Zmalloc`](crate::Zmalloc) or the ledger.
 /// 4. If [`thread_counters`](Backend::thread_counters) answers, both addresses stay readable until the calling thread
@@ -100,60 +71,71 @@ pub unsafe trait Backend: Copy + Send + Sync + 'static {
     /// The version of the allocator that is really linked or loaded.
     fn version() -> Version;
 
-    /// Allocates a block for `layout`.
+    /// Allocates a block for `layout`, or answers null.
     ///
     /// # Safety
     /// `layout` has a size above 0.
-    unsafe fn allocate(layout: Layout) -> Allocation;
+    unsafe fn allocate(layout: Layout) -> *mut u8;
 
     /// As [`allocate`](Backend::allocate), filled with zeros.
     ///
     /// # Safety
     /// As [`allocate`](Backend::allocate).
-    unsafe fn allocate_zeroed(layout: Layout) -> Allocation;
+    unsafe fn allocate_zeroed(layout: Layout) -> *mut u8;
 
-    /// Takes a block back; answers the bytes to credit.
+    /// Takes a block back.
     ///
     /// # Safety
     /// 1. `ptr` is a live block of this backend. 2. `layout` is the one it was last given or resized to.
-    unsafe fn deallocate(ptr: *mut u8, layout: Layout) -> usize;
+    unsafe fn deallocate(ptr: *mut u8, layout: Layout);
 
-    /// Resizes a block to `new_size`, keeping its alignment and its first bytes.
+    /// Resizes a block to `new_size`, keeping its alignment and its first bytes; or answers null and leaves it as it is.
     ///
     /// # Safety
     /// 1. As [`deallocate`](Backend::deallocate). 2. `new_size` is above 0 and, rounded up to the
     ///    alignment, fits `isize`.
-    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> Reallocation;
+    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8;
 
     /// C's `malloc`.
     ///
     /// # Safety
     /// None of its own; unsafe because the block is raw memory.
-    unsafe fn malloc(size: usize) -> Allocation;
+    unsafe fn malloc(size: usize) -> *mut u8;
 
     /// C's `calloc(1, size)`.
     ///
     /// # Safety
     /// None of its own; unsafe because the block is raw memory.
-    unsafe fn calloc(size: usize) -> Allocation;
+    unsafe fn calloc(size: usize) -> *mut u8;
 
     /// C's `aligned_alloc`, for any power of two and any size.
     ///
     /// # Safety
     /// `alignment` is a power of two.
-    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Allocation;
+    unsafe fn malloc_aligned(alignment: usize, size: usize) -> *mut u8;
 
     /// C's `realloc` of a block that is not null to a size that is not 0.
     ///
     /// # Safety
     /// 1. `ptr` is a live block of this backend. 2. `size > 0`.
-    unsafe fn realloc(ptr: *mut u8, size: usize) -> Reallocation;
+    unsafe fn realloc(ptr: *mut u8, size: usize) -> *mut u8;
 
-    /// C's `free` of a block that is not null; answers the bytes to credit.
+    /// C's `free` of a block that is not null.
     ///
     /// # Safety
     /// `ptr` is a live block of this backend.
-    unsafe fn free(ptr: *mut u8) -> usize;
+    unsafe fn free(ptr: *mut u8);
+
+    /// As [`free`](Backend::free), where the block's charge is at hand and may spare a look-up.
+    ///
+    /// # Safety
+    /// 1. As [`free`](Backend::free). 2. `charged` is the block's charge.
+    #[inline(always)]
+    unsafe fn free_charged(ptr: *mut u8, charged: usize) {
+        let _ = charged;
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { Self::free(ptr) }
+    }
 
     /// The bytes a program may use of a block: at least what it asked for.
     ///
@@ -161,103 +143,25 @@ pub unsafe trait Backend: Copy + Send + Sync + 'static {
     /// `ptr` is a live block of this backend.
     unsafe fn usable_size(ptr: *const u8) -> usize;
 
-    /// The bytes charged for a block. The usable size, unless the backend says otherwise.
+    /// The bytes to charge for a block: its usable size, unless the backend says otherwise.
     ///
     /// # Safety
     /// `ptr` is a live block of this backend.
+    #[inline(always)]
     unsafe fn charged_size(ptr: *const u8) -> usize {
         // SAFETY: the caller's contract is the callee's.
         unsafe { Self::usable_size(ptr) }
     }
 
-    /// As [`allocate`](Backend::allocate), where the allocator counts and nobody asks for the charge.
+    /// As [`charged_size`](Backend::charged_size), for a block whose layout may tell without a look at the block.
     ///
     /// # Safety
-    /// As [`allocate`](Backend::allocate).
+    /// 1. `ptr` is a live block of this backend, made or last resized by layout. 2. `layout` is that layout.
     #[inline(always)]
-    unsafe fn allocate_uncounted(layout: Layout) -> *mut u8 {
+    unsafe fn charged_size_of(ptr: *const u8, layout: Layout) -> usize {
+        let _ = layout;
         // SAFETY: the caller's contract is the callee's.
-        unsafe { Self::allocate(layout) }.ptr
-    }
-
-    /// As [`allocate_zeroed`](Backend::allocate_zeroed), without the charge.
-    ///
-    /// # Safety
-    /// As [`allocate_zeroed`](Backend::allocate_zeroed).
-    #[inline(always)]
-    unsafe fn allocate_zeroed_uncounted(layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's contract is the callee's.
-        unsafe { Self::allocate_zeroed(layout) }.ptr
-    }
-
-    /// As [`deallocate`](Backend::deallocate), without the credit.
-    ///
-    /// # Safety
-    /// As [`deallocate`](Backend::deallocate).
-    #[inline(always)]
-    unsafe fn deallocate_uncounted(ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is the callee's.
-        unsafe { Self::deallocate(ptr, layout) };
-    }
-
-    /// As [`reallocate`](Backend::reallocate), without credit and charge.
-    ///
-    /// # Safety
-    /// As [`reallocate`](Backend::reallocate).
-    #[inline(always)]
-    unsafe fn reallocate_uncounted(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the caller's contract is the callee's.
-        unsafe { Self::reallocate(ptr, layout, new_size) }.ptr
-    }
-
-    /// As [`malloc`](Backend::malloc), without the charge.
-    ///
-    /// # Safety
-    /// As [`malloc`](Backend::malloc).
-    #[inline(always)]
-    unsafe fn malloc_uncounted(size: usize) -> *mut u8 {
-        // SAFETY: the caller's contract is the callee's.
-        unsafe { Self::malloc(size) }.ptr
-    }
-
-    /// As [`calloc`](Backend::calloc), without the charge.
-    ///
-    /// # Safety
-    /// As [`calloc`](Backend::calloc).
-    #[inline(always)]
-    unsafe fn calloc_uncounted(size: usize) -> *mut u8 {
-        // SAFETY: the caller's contract is the callee's.
-        unsafe { Self::calloc(size) }.ptr
-    }
-
-    /// As [`malloc_aligned`](Backend::malloc_aligned), without the charge.
-    ///
-    /// # Safety
-    /// As [`malloc_aligned`](Backend::malloc_aligned).
-    #[inline(always)]
-    unsafe fn malloc_aligned_uncounted(alignment: usize, size: usize) -> *mut u8 {
-        // SAFETY: the caller's contract is the callee's.
-        unsafe { Self::malloc_aligned(alignment, size) }.ptr
-    }
-
-    /// As [`realloc`](Backend::realloc), without credit and charge.
-    ///
-    /// # Safety
-    /// As [`realloc`](Backend::realloc).
-    #[inline(always)]
-    unsafe fn realloc_uncounted(ptr: *mut u8, size: usize) -> *mut u8 {
-        // SAFETY: the caller's contract is the callee's.
-        unsafe { Self::realloc(ptr, size) }.ptr
-    }
-
-    /// As [`free`](Backend::free), without the credit.
-    ///
-    /// # Safety
-    /// As [`free`](Backend::free).
-    #[inline(always)]
-    unsafe fn free_uncounted(ptr: *mut u8) {
-        // SAFETY: the caller's contract is the callee's.
-        unsafe { Self::free(ptr) };
+        unsafe { Self::charged_size(ptr) }
     }
 
     /// The allocator's own exact counters of the calling thread, if it keeps any.

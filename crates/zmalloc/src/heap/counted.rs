@@ -1,59 +1,154 @@
 //! The three events of a block's life, each counted in one place.
 //!
-//! Every operation comes in two forms: `plain`, for a backend that counts by itself, and `told`, which answers what to
-//! count. Over a backend that counts per thread, the usual path is one test and then a tail call into the backend.
+//! Over a backend that counts per thread, the usual path is one test and then a tail call into the backend. Over any
+//! other, a free is counted before it is made, so that it ends in a tail call as well.
 
-use crate::backend::{Allocation, Backend, Reallocation};
-use crate::ledger::{self, Detail};
+use crate::backend::Backend;
+use crate::ledger::{self, Counting, Detail, TotalsOnly};
+use core::alloc::Layout;
 
-/// Counts an allocation. `requested` says, from the charge, how many bytes to count as requested.
-#[inline(always)]
-pub(super) fn allocation<B: Backend, D: Detail>(
-    requested: impl FnOnce(usize) -> usize,
-    plain: impl FnOnce() -> *mut u8,
-    told: impl FnOnce() -> Allocation,
-) -> *mut u8 {
-    if may_count::<B, D>() {
-        return if ledger::backend_counts() { plain() } else { cold::allocation::<B>(told) };
-    }
-    let block = told();
-    if !block.ptr.is_null() {
-        ledger::charge::<D>(requested(block.charged), block.charged);
-    }
-    block.ptr
+/// How a block is called for, and so how its charge is found and what is counted as requested for it.
+pub(super) trait Shape<B: Backend>: Copy {
+    /// The bytes to charge for a block.
+    ///
+    /// # Safety
+    /// `ptr` is a live block of this shape.
+    unsafe fn charged(self, ptr: *const u8) -> usize;
+
+    /// The bytes to count as requested, for a block that is charged with so many.
+    fn requested(self, charged: usize) -> usize;
+
+    /// Takes a block back that is charged with so many bytes.
+    ///
+    /// # Safety
+    /// `ptr` is a live block of this shape.
+    unsafe fn free(self, ptr: *mut u8, charged: usize);
 }
 
-/// Counts a free. `requested` says, from the credit, how many bytes were counted as requested.
-#[inline(always)]
-pub(super) fn free<B: Backend, D: Detail>(
-    requested: impl FnOnce(usize) -> usize,
-    plain: impl FnOnce(),
-    told: impl FnOnce() -> usize,
-) {
-    if may_count::<B, D>() {
-        return if ledger::backend_counts() { plain() } else { cold::free::<B>(told) };
+/// Rust's shape.
+impl<B: Backend> Shape<B> for Layout {
+    #[inline(always)]
+    unsafe fn charged(self, ptr: *const u8) -> usize {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { B::charged_size_of(ptr, self) }
     }
-    let credited = told();
-    ledger::credit::<D>(requested(credited), credited);
+
+    #[inline(always)]
+    fn requested(self, _: usize) -> usize {
+        self.size()
+    }
+
+    #[inline(always)]
+    unsafe fn free(self, ptr: *mut u8, _: usize) {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { B::deallocate(ptr, self) }
+    }
 }
 
-/// Counts a resize. `requested_before` and `requested` are as in [`free`] and [`allocation`].
+/// C's shape, which does not tell the size again at free: the charge counts as requested.
+#[derive(Clone, Copy)]
+pub(super) struct Untold;
+
+impl<B: Backend> Shape<B> for Untold {
+    #[inline(always)]
+    unsafe fn charged(self, ptr: *const u8) -> usize {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { B::charged_size(ptr) }
+    }
+
+    #[inline(always)]
+    fn requested(self, charged: usize) -> usize {
+        charged
+    }
+
+    #[inline(always)]
+    unsafe fn free(self, ptr: *mut u8, charged: usize) {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { B::free_charged(ptr, charged) }
+    }
+}
+
+/// Counts the block that `allocate` gives out.
 #[inline(always)]
-pub(super) fn reallocation<B: Backend, D: Detail>(
-    requested_before: impl FnOnce(usize) -> usize,
-    requested: impl FnOnce(usize) -> usize,
-    plain: impl FnOnce() -> *mut u8,
-    told: impl FnOnce() -> Reallocation,
+pub(super) fn allocation<B: Backend, D: Detail, S: Shape<B>>(shape: S, allocate: impl FnOnce() -> *mut u8) -> *mut u8 {
+    if !may_count::<B, D>() {
+        return charge::<B, D, S>(shape, allocate());
+    }
+    if ledger::backend_counts() { allocate() } else { cold::allocation::<B, S>(shape, allocate) }
+}
+
+/// Counts and frees a block.
+///
+/// # Safety
+/// `ptr` is a live block of this shape.
+#[inline(always)]
+pub(super) unsafe fn free<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8, free: impl FnOnce()) {
+    // SAFETY: the caller's contract is the callees'.
+    unsafe {
+        if !may_count::<B, D>() {
+            let charged = shape.charged(ptr);
+            if !ledger::try_credit::<D>(shape.requested(charged), charged) {
+                return cold::credit_and_free::<B, D, S>(shape, ptr, charged);
+            }
+            shape.free(ptr, charged);
+        } else if ledger::backend_counts() {
+            free();
+        } else {
+            cold::free::<B, S>(shape, ptr);
+        }
+    }
+}
+
+/// Counts the resize of `ptr`, of one shape, to what `reallocate` answers, of another.
+///
+/// # Safety
+/// `ptr` is a live block of the shape `before`.
+#[inline(always)]
+pub(super) unsafe fn reallocation<B: Backend, D: Detail, S: Shape<B>>(
+    before: S,
+    after: S,
+    ptr: *mut u8,
+    reallocate: impl FnOnce() -> *mut u8,
 ) -> *mut u8 {
     if may_count::<B, D>() {
-        return if ledger::backend_counts() { plain() } else { cold::reallocation::<B>(told) };
+        if ledger::backend_counts() {
+            return reallocate();
+        }
+        // SAFETY: the caller's contract is the callee's.
+        return unsafe { cold::reallocation::<B, S>(before, after, ptr, reallocate) };
     }
-    let block = told();
-    if !block.ptr.is_null() {
-        ledger::credit::<D>(requested_before(block.credited), block.credited);
-        ledger::charge::<D>(requested(block.charged), block.charged);
+    // SAFETY: the caller's contract is the callee's.
+    unsafe { recharge::<B, D, S>(before, after, ptr, reallocate) }
+}
+
+#[inline(always)]
+fn charge<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8) -> *mut u8 {
+    if !ptr.is_null() {
+        // SAFETY: a block that was just given out.
+        let charged = unsafe { shape.charged(ptr) };
+        ledger::charge::<D>(shape.requested(charged), charged);
     }
-    block.ptr
+    ptr
+}
+
+/// # Safety
+/// `ptr` is a live block of the shape `before`.
+#[inline(always)]
+unsafe fn recharge<B: Backend, D: Detail, S: Shape<B>>(
+    before: S,
+    after: S,
+    ptr: *mut u8,
+    reallocate: impl FnOnce() -> *mut u8,
+) -> *mut u8 {
+    // SAFETY: the caller's contract is the callee's.
+    let credited = unsafe { before.charged(ptr) };
+    let resized = reallocate();
+    if !resized.is_null() {
+        // The new charge first: the sum of what was freed never runs ahead of what was allocated.
+        charge::<B, D, S>(after, resized);
+        ledger::credit::<D>(before.requested(credited), credited);
+    }
+    resized
 }
 
 /// Whether the backend's own counters may be the ledger.
@@ -61,41 +156,53 @@ const fn may_count<B: Backend, D: Detail>() -> bool {
     cfg!(ledger_slots) && B::COUNTS_PER_THREAD && D::TOTALS_ONLY
 }
 
-/// Where a backend that counts per thread does not, or not yet.
+/// A thread's first operations and its last ones.
 mod cold {
-    use super::{Allocation, Backend, Reallocation, ledger};
-    use crate::ledger::{Counting, TotalsOnly};
+    use super::{Backend, Counting, Detail, Shape, TotalsOnly, ledger};
 
     #[cold]
     #[inline(never)]
-    pub(super) fn allocation<B: Backend>(told: impl FnOnce() -> Allocation) -> *mut u8 {
-        let counting = ledger::begin_backend::<B>();
-        let block = told();
-        if counting == Counting::Ledger && !block.ptr.is_null() {
-            ledger::charge::<TotalsOnly>(0, block.charged);
-        }
-        block.ptr
+    pub(super) unsafe fn credit_and_free<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8, charged: usize) {
+        ledger::credit::<D>(shape.requested(charged), charged);
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { shape.free(ptr, charged) };
     }
 
     #[cold]
     #[inline(never)]
-    pub(super) fn free<B: Backend>(told: impl FnOnce() -> usize) {
-        let counting = ledger::begin_backend::<B>();
-        let credited = told();
-        if counting == Counting::Ledger {
-            ledger::credit::<TotalsOnly>(0, credited);
+    pub(super) fn allocation<B: Backend, S: Shape<B>>(shape: S, allocate: impl FnOnce() -> *mut u8) -> *mut u8 {
+        match ledger::begin_backend::<B>() {
+            Counting::Backend => allocate(),
+            Counting::Ledger => super::charge::<B, TotalsOnly, S>(shape, allocate()),
         }
     }
 
     #[cold]
     #[inline(never)]
-    pub(super) fn reallocation<B: Backend>(told: impl FnOnce() -> Reallocation) -> *mut u8 {
+    pub(super) unsafe fn free<B: Backend, S: Shape<B>>(shape: S, ptr: *mut u8) {
         let counting = ledger::begin_backend::<B>();
-        let block = told();
-        if counting == Counting::Ledger && !block.ptr.is_null() {
-            ledger::credit::<TotalsOnly>(0, block.credited);
-            ledger::charge::<TotalsOnly>(0, block.charged);
+        // SAFETY: the caller's contract is the callees'.
+        unsafe {
+            let charged = shape.charged(ptr);
+            if counting == Counting::Ledger {
+                ledger::credit::<TotalsOnly>(0, charged);
+            }
+            shape.free(ptr, charged);
         }
-        block.ptr
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn reallocation<B: Backend, S: Shape<B>>(
+        before: S,
+        after: S,
+        ptr: *mut u8,
+        reallocate: impl FnOnce() -> *mut u8,
+    ) -> *mut u8 {
+        match ledger::begin_backend::<B>() {
+            Counting::Backend => reallocate(),
+            // SAFETY: the caller's contract is the callee's.
+            Counting::Ledger => unsafe { super::recharge::<B, TotalsOnly, S>(before, after, ptr, reallocate) },
+        }
     }
 }

@@ -10,46 +10,28 @@ use core::alloc::{GlobalAlloc, Layout};
 unsafe impl<B: Backend, D: Detail> GlobalAlloc for Zmalloc<B, D> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        counted::allocation::<B, D>(
-            |_| layout.size(),
-            // SAFETY: the caller gives a layout with a size above 0.
-            || unsafe { B::allocate_uncounted(layout) },
-            // SAFETY: as above.
-            || unsafe { B::allocate(layout) },
-        )
+        // SAFETY: the caller gives a layout with a size above 0.
+        counted::allocation::<B, D, _>(layout, || unsafe { B::allocate(layout) })
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        counted::allocation::<B, D>(
-            |_| layout.size(),
-            // SAFETY: the caller gives a layout with a size above 0.
-            || unsafe { B::allocate_zeroed_uncounted(layout) },
-            // SAFETY: as above.
-            || unsafe { B::allocate_zeroed(layout) },
-        )
+        // SAFETY: the caller gives a layout with a size above 0.
+        counted::allocation::<B, D, _>(layout, || unsafe { B::allocate_zeroed(layout) })
     }
 
     #[inline]
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        counted::free::<B, D>(
-            |_| layout.size(),
-            // SAFETY: the caller gives a live block of this heap and its layout.
-            || unsafe { B::deallocate_uncounted(ptr, layout) },
-            // SAFETY: as above.
-            || unsafe { B::deallocate(ptr, layout) },
-        );
+        // SAFETY: the caller gives a live block of this heap and its layout.
+        unsafe { counted::free::<B, D, _>(layout, ptr, || B::deallocate(ptr, layout)) };
     }
 
     #[inline]
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        counted::reallocation::<B, D>(
-            |_| layout.size(),
-            |_| new_size,
-            // SAFETY: the caller gives a live block of this heap, its layout, and a size that fits.
-            || unsafe { B::reallocate_uncounted(ptr, layout, new_size) },
-            // SAFETY: as above.
-            || unsafe { B::reallocate(ptr, layout, new_size) },
-        )
+        // SAFETY: the caller gives a live block of this heap, its layout, and a size that fits.
+        unsafe {
+            let resized = Layout::from_size_align_unchecked(new_size, layout.align());
+            counted::reallocation::<B, D, _>(layout, resized, ptr, || B::reallocate(ptr, layout, new_size))
+        }
     }
 }

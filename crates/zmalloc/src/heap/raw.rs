@@ -3,8 +3,9 @@
 //! Three families, told apart by name: the plain calls run the [OOM handler](super::set_oom_handler) when memory runs
 //! out; the `try_` calls answer null; the `_usable` calls also tell the bytes that may really be used.
 
+use super::Zmalloc;
+use super::counted::{self, Untold};
 use super::oom::out_of_memory;
-use super::{Zmalloc, counted};
 use crate::backend::Backend;
 use crate::ledger::Detail;
 use core::ffi::{CStr, c_char};
@@ -42,13 +43,8 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
             return null_mut();
         }
         let size = size.max(SMALLEST);
-        counted::allocation::<B, D>(
-            |charged| charged,
-            // SAFETY: no conditions.
-            || unsafe { B::malloc_uncounted(size) },
-            // SAFETY: no conditions.
-            || unsafe { B::malloc(size) },
-        )
+        // SAFETY: no conditions.
+        counted::allocation::<B, D, _>(Untold, || unsafe { B::malloc(size) })
     }
 
     /// As [`malloc`](Zmalloc::malloc), filled with zeros; fresh pages stay untouched.
@@ -64,13 +60,8 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
             return null_mut();
         }
         let size = size.max(SMALLEST);
-        counted::allocation::<B, D>(
-            |charged| charged,
-            // SAFETY: no conditions.
-            || unsafe { B::calloc_uncounted(size) },
-            // SAFETY: no conditions.
-            || unsafe { B::calloc(size) },
-        )
+        // SAFETY: no conditions.
+        counted::allocation::<B, D, _>(Untold, || unsafe { B::calloc(size) })
     }
 
     /// Allocates `count` elements of `size` bytes, filled with zeros. If the product overflows, the handler runs with
@@ -96,13 +87,8 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
             return null_mut();
         }
         let size = size.max(SMALLEST);
-        counted::allocation::<B, D>(
-            |charged| charged,
-            // SAFETY: a power of two.
-            || unsafe { B::malloc_aligned_uncounted(alignment, size) },
-            // SAFETY: a power of two.
-            || unsafe { B::malloc_aligned(alignment, size) },
-        )
+        // SAFETY: a power of two.
+        counted::allocation::<B, D, _>(Untold, || unsafe { B::malloc_aligned(alignment, size) })
     }
 
     /// Resizes a block, perhaps moving it; its first bytes are kept.
@@ -139,14 +125,8 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
             unsafe { self.free(ptr) };
             return null_mut();
         }
-        counted::reallocation::<B, D>(
-            |credited| credited,
-            |charged| charged,
-            // SAFETY: a live block and a size above 0.
-            || unsafe { B::realloc_uncounted(ptr, size) },
-            // SAFETY: a live block and a size above 0.
-            || unsafe { B::realloc(ptr, size) },
-        )
+        // SAFETY: a live block and a size above 0.
+        unsafe { counted::reallocation::<B, D, _>(Untold, Untold, ptr, || B::realloc(ptr, size)) }
     }
 
     /// Frees a block; null is ignored.
@@ -155,16 +135,10 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
     /// `ptr` is null or a live block of a heap over the same backend, and is not used again.
     #[inline]
     pub unsafe fn free(&self, ptr: *mut u8) {
-        if ptr.is_null() {
-            return;
+        if !ptr.is_null() {
+            // SAFETY: a live block.
+            unsafe { counted::free::<B, D, _>(Untold, ptr, || B::free(ptr)) };
         }
-        counted::free::<B, D>(
-            |credited| credited,
-            // SAFETY: a live block.
-            || unsafe { B::free_uncounted(ptr) },
-            // SAFETY: a live block.
-            || unsafe { B::free(ptr) },
-        );
     }
 
     /// Frees a block and answers the bytes that could be used of it; 0 for null.

@@ -38,6 +38,7 @@ pub use pool::Pool;
 pub use segment::{Identity, Notes, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIABLE, Segment, SegmentError, Snapshot};
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
+pub(crate) use way::try_credit;
 pub use way::{charge, credit};
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};

@@ -26,6 +26,12 @@ pub fn credit<D: Detail>(requested: usize, charged: usize) {
     });
 }
 
+/// As [`credit`], which every thread can.
+pub(crate) fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
+    credit::<D>(requested, charged);
+    true
+}
+
 pub(crate) fn totals() -> Totals {
     fork::watch();
     pool().totals()

@@ -26,6 +26,12 @@ pub fn credit<D: Detail>(requested: usize, charged: usize) {
     shared.credit_shared(charged);
 }
 
+/// As [`credit`], which every thread can.
+pub(crate) fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
+    credit::<D>(requested, charged);
+    true
+}
+
 pub(crate) fn totals() -> Totals {
     // Only a signal handler that interrupted another reading finds it closed.
     with_pool(|pool| pool.totals()).unwrap_or_default()

@@ -21,12 +21,20 @@ pub fn charge<D: Detail>(requested: usize, charged: usize) {
 /// Counts a block taken back.
 #[inline(always)]
 pub fn credit<D: Detail>(requested: usize, charged: usize) {
-    let slot = slot_or_nobodys();
-    if slot.credit(charged) {
-        D::credit::<SingleWriter>(slot, requested, charged);
-    } else {
+    if !try_credit::<D>(requested, charged) {
         cold_credit::<D>(requested, charged);
     }
+}
+
+/// As [`credit`], but false if the thread has no slot yet: then nothing is counted.
+#[inline(always)]
+pub(crate) fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
+    let slot = slot_or_nobodys();
+    let own = slot.credit(charged);
+    if own {
+        D::credit::<SingleWriter>(slot, requested, charged);
+    }
+    own
 }
 
 /// The thread has no slot, or its room is used up.
