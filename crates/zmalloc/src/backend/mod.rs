@@ -1,19 +1,48 @@
 //! The allocators beneath, behind one contract.
 //!
 //! A [`Backend`] hands out blocks and tells, for every block it gives or takes back, the bytes to charge for it. The
-//! ledger adds those up; it never asks a second time. One file per allocator; [`SizePrefix`] adapts an allocator that
-//! cannot tell a block's size.
+//! ledger adds those up; it never asks a second time. One file per allocator:
+//!
+//! | type | feature | allocator | the charge is known from |
+//! |---|---|---|---|
+//! | `Jemalloc` | `jemalloc` | jemalloc, bundled | its own counters, or a formula |
+//! | `Mimalloc` | `mimalloc` | mimalloc, bundled | a table up to 1 KiB, a look-up beyond |
+//! | `Snmalloc` | `snmalloc` | snmalloc, bundled | a formula |
+//! | `Tcmalloc` | `tcmalloc` | gperftools' tcmalloc, of the system | a table up to 1 KiB, a look-up beyond |
+//! | `Apple` | (on Apple's systems) | the system's | a look-up |
+//! | [`Libc`] | | the C library's | a look-up |
+//! | [`SizePrefix`] | | any other, behind [`PlainAllocator`] | a header before the block |
 
 use core::alloc::Layout;
 
+#[cfg(any(target_vendor = "apple", feature = "apple-stand-in"))]
+mod apple;
 #[cfg(feature = "jemalloc")]
 mod jemalloc;
 mod libc;
+#[cfg(feature = "mimalloc")]
+mod mimalloc;
+mod size_prefix;
+#[cfg(any(feature = "mimalloc", feature = "tcmalloc"))]
+mod size_table;
+#[cfg(feature = "snmalloc")]
+mod snmalloc;
+#[cfg(feature = "tcmalloc")]
+mod tcmalloc;
 mod version;
 
+#[cfg(any(target_vendor = "apple", feature = "apple-stand-in"))]
+pub use apple::Apple;
 #[cfg(feature = "jemalloc")]
 pub use jemalloc::Jemalloc;
 pub use libc::Libc;
+#[cfg(feature = "mimalloc")]
+pub use mimalloc::Mimalloc;
+pub use size_prefix::{PlainAllocator, PlainLibc, SizePrefix};
+#[cfg(feature = "snmalloc")]
+pub use snmalloc::Snmalloc;
+#[cfg(feature = "tcmalloc")]
+pub use tcmalloc::Tcmalloc;
 pub use version::Version;
 
 /// A block that a backend just handed out.
