@@ -93,9 +93,9 @@ fn another_thread_credits_the_same() {
         let (send, receive) = mpsc::sync_channel::<(usize, Option<Layout>, usize)>(64);
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                // SAFETY: live blocks, each freed once, here.
                 for (ptr, layout, charged) in receive {
-                    let ptr = std::ptr::without_provenance_mut(ptr);
+                    let ptr = std::ptr::with_exposed_provenance_mut(ptr);
+                    // SAFETY: a live block, freed once, here.
                     let credited = unsafe { layout.map_or_else(|| B::free(ptr), |layout| B::deallocate(ptr, layout)) };
                     assert_eq!(credited, charged, "{}: {layout:?}", B::NAME);
                 }
@@ -421,7 +421,10 @@ impl<S: Subject> Program<S> {
     }
 
     fn keep(&mut self, new: Allocation, layout: Option<Layout>, alignment: usize, size: usize, zeroed: bool) {
-        assert!(!new.ptr.is_null() && new.ptr.addr() % alignment == 0, "{new:?} for {size} aligned to {alignment}");
+        assert!(
+            !new.ptr.is_null() && new.ptr.addr().is_multiple_of(alignment),
+            "{new:?} for {size} aligned to {alignment}"
+        );
         // SAFETY: a live block; all usable bytes may be written.
         unsafe {
             if zeroed {

@@ -1,10 +1,9 @@
 //! mimalloc, whose small blocks are known by their layout.
 
 use super::size_table::{Entry, SizeTable};
-use super::{Allocation, Backend, Reallocation, Statistics, Version};
+use super::{Allocation, Backend, Reallocation, Version};
 use core::alloc::Layout;
 use core::ffi::c_void;
-use core::ptr::null_mut;
 use libmimalloc_sys as sys;
 
 /// mimalloc 3.3, bundled by `libmimalloc-sys`.
@@ -145,14 +144,8 @@ unsafe impl Backend for Mimalloc {
         unsafe { sys::mi_usable_size(ptr.cast()) }
     }
 
-    fn statistics() -> Statistics {
-        let mut committed = 0;
-        let none = null_mut();
-        // SAFETY: the one figure asked for is written to a local; null asks for nothing.
-        unsafe { sys::mi_process_info(none, none, none, none, none, &mut committed, none, none) };
-        // Without its slower statistics mimalloc knows only what it has committed and not yet given back.
-        Statistics { resident: Some(committed), ..Statistics::default() }
-    }
+    // No statistics: without its slower build mimalloc knows only what it committed, touched or not, also after it gave
+    // that back.
 
     fn purge() -> bool {
         // SAFETY: no conditions.
@@ -211,7 +204,8 @@ mod tests {
 
     #[test]
     fn tells_its_version() {
-        assert!(Mimalloc::version().as_str().starts_with("3."), "{}", Mimalloc::version());
+        // 2 with the feature `v2` of `libmimalloc-sys`.
+        assert!(Mimalloc::version().as_str().starts_with(['2', '3']), "{}", Mimalloc::version());
     }
 
     #[test]

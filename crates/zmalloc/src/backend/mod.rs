@@ -150,8 +150,8 @@ pub unsafe trait Backend: Copy + Send + Sync + 'static {
     /// Resizes a block to `new_size`, keeping its alignment and its first bytes.
     ///
     /// # Safety
-    /// 1. As [`deallocate`](Backend::deallocate). 2. `new_size` is above 0 and, rounded up to the
-    /// alignment, fits `isize`.
+    /// 1. As [`deallocate`](Backend::deallocate).
+    /// 2. `new_size` is above 0 and, rounded up to the alignment, fits `isize`.
     unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> Reallocation;
 
     /// C's `malloc`.

@@ -85,8 +85,8 @@ pub unsafe trait PlainAllocator: 'static {
     /// Resizes a block, keeping its alignment and its first bytes; or answers null and leaves it as it was.
     ///
     /// # Safety
-    /// 1. As [`deallocate`](PlainAllocator::deallocate). 2. `new_size` is above 0 and, rounded up to the alignment,
-    /// fits `isize`.
+    /// 1. As [`deallocate`](PlainAllocator::deallocate).
+    /// 2. `new_size` is above 0 and, rounded up to the alignment, fits `isize`.
     unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller's contract makes the new layout valid; the copy stays within both blocks, which are
         // distinct.

@@ -121,8 +121,11 @@ unsafe fn allocation(ptr: *mut c_void, size: usize, alignment: usize) -> Allocat
     Allocation { ptr: ptr.cast(), charged }
 }
 
-/// Up to here four size classes to a doubling, and at least two words apart; beyond only the powers of two.
+/// Up to here four size classes to a doubling, beyond only the powers of two.
 const SMALL_MAX: usize = 56 << 10;
+
+/// The least distance of two size classes, and the smallest of them.
+const STEP: usize = 2 * size_of::<usize>();
 
 /// The usable size of a block of this size, above 0, and alignment.
 #[inline(always)]
@@ -130,7 +133,7 @@ const fn usable(size: usize, alignment: usize) -> usize {
     // Offsets of last bytes: a rounding up sets their low bits.
     let last = (size - 1) | (alignment - 1);
     if last < SMALL_MAX {
-        let quarter = 1 << ((last | 8 * size_of::<usize>()).ilog2() - 2);
+        let quarter = 1 << ((last | (4 * STEP)).ilog2() - 2);
         return (last | (quarter - 1)) + 1;
     }
     match last.leading_zeros() {

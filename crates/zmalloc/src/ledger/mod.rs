@@ -107,8 +107,8 @@ static OWN: Pool<[Slot; OWN_SLOTS]> = Pool::new();
 /// Counts into `pool` from now on, so that another process can read along, instead of into the program's own.
 ///
 /// # Safety
-/// 1. No operation was counted yet, in any thread. 2. `pool` is a valid pool, zeroed or of a parent process, that
-/// stays mapped for the rest of the program.
+/// 1. No operation was counted yet, in any thread.
+/// 2. `pool` is a valid pool, zeroed or of a parent process, that stays mapped for the rest of the program.
 pub unsafe fn adopt(pool: &'static Pool) {
     POOL_SLOTS.store(pool.first_slots(), Ordering::Relaxed);
     POOL.store(core::ptr::from_ref(pool).cast_mut().cast(), Ordering::Release);
