@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU16, Ordering};
 /// For each eight bytes up to 1 KiB, the usable size of a block of that size that needs no more than `malloc`'s
 /// alignment; 0 as long as it is not known.
 ///
-/// Faster than a formula, which would have to know how the library was built.
+/// A formula would have to know how the library was built, and is no faster.
 pub(super) struct SizeTable([AtomicU16; SizeTable::SMALL_MAX / 8]);
 
 impl SizeTable {
@@ -25,11 +25,12 @@ impl SizeTable {
     /// leave the class; and a block of a size that is a multiple of its alignment is aligned to it.
     #[inline(always)]
     pub(super) fn entry(&self, layout: Layout) -> Option<Entry<'_>> {
-        let last = (layout.size().wrapping_sub(1)) | (layout.align() - 1);
-        if layout.align() > SizeTable::ALIGNMENT_MAX {
-            return None;
-        }
-        self.0.get(last / 8).map(|usable| Entry { size: last + 1, usable })
+        let size = match layout.align() {
+            ..=8 => layout.size(),
+            9..=SizeTable::ALIGNMENT_MAX => layout.size().next_multiple_of(SizeTable::ALIGNMENT_MAX),
+            _ => return None,
+        };
+        self.entry_for(size)
     }
 
     /// The entry for a size above 0.

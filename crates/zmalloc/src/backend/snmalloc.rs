@@ -133,8 +133,9 @@ const fn usable(size: usize, alignment: usize) -> usize {
     // Offsets of last bytes: a rounding up sets their low bits.
     let last = (size - 1) | (alignment - 1);
     if last < SMALL_MAX {
-        let quarter = 1 << ((last | (4 * STEP)).ilog2() - 2);
-        return (last | (quarter - 1)) + 1;
+        // What lies within a quarter of the doubling.
+        let within = usize::MAX >> 3 >> (last | (4 * STEP)).leading_zeros();
+        return (last | within) + 1;
     }
     match last.leading_zeros() {
         // No such block was ever given out.
