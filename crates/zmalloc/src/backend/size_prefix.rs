@@ -105,8 +105,9 @@ pub unsafe trait PlainAllocator: 'static {
 ///
 /// The size is the requested one rounded up to the machine word, and that is all a program may use. The header is one
 /// word, padded to the block's alignment: 8 bytes for a block aligned to 8 or less, 16 for those of C's `malloc`, 64
-/// for one aligned to 64. Charged is the sum of both, so that Redis's figures without `malloc_usable_size` (size and 8)
-/// are met by layout, and exceeded by 8 through C's calls, which promise an alignment that Redis's do not.
+/// for one aligned to 64. Charged is the sum of both. Redis without `malloc_usable_size` counts the size and 8: by
+/// layout ours is more by the rounding, and through C's calls by 8 too, since they keep an alignment of 16 that Redis's
+/// do not.
 pub struct SizePrefix<A>(PhantomData<fn() -> A>);
 
 impl<A> Clone for SizePrefix<A> {
