@@ -32,7 +32,7 @@ unsafe impl Backend for Libc {
         // SAFETY: no conditions of malloc; a layout's alignment is a power of two.
         unsafe {
             if layout.align() <= MALLOC_ALIGNMENT {
-                Self::malloc(layout.size())
+                Self::malloc(plain_size(layout.size(), layout.align()))
             } else {
                 Self::malloc_aligned(layout.align(), layout.size())
             }
@@ -44,7 +44,7 @@ unsafe impl Backend for Libc {
         // SAFETY: no conditions of calloc; a new block has room for the layout's size.
         unsafe {
             if layout.align() <= MALLOC_ALIGNMENT {
-                return Self::calloc(layout.size());
+                return Self::calloc(plain_size(layout.size(), layout.align()));
             }
             let block = Self::malloc_aligned(layout.align(), layout.size());
             if !block.is_null() {
@@ -65,7 +65,7 @@ unsafe impl Backend for Libc {
         // SAFETY: the caller's contract; the copy stays within both blocks, which are distinct.
         unsafe {
             if layout.align() <= MALLOC_ALIGNMENT {
-                return Self::realloc(ptr, new_size);
+                return Self::realloc(ptr, plain_size(new_size, layout.align()));
             }
             let new = Self::malloc_aligned(layout.align(), new_size);
             if !new.is_null() {
@@ -136,6 +136,13 @@ unsafe impl Backend for Libc {
         #[cfg(not(target_env = "gnu"))]
         false
     }
+}
+
+/// What to ask of `malloc` for a block of at most its alignment: it promises that only to blocks which are as large,
+/// and where it is replaced, as by tcmalloc, it gives no more than it promises.
+#[inline(always)]
+fn plain_size(size: usize, alignment: usize) -> usize {
+    size.max(alignment)
 }
 
 /// # Safety
@@ -249,4 +256,11 @@ pub(crate) mod glibc_chunk {
         };
         object(function) == object(libc::gnu_get_libc_version as *const c_void)
     }
+}
+
+/// What to ask of `malloc` for a block of at most its alignment: it promises that only to blocks which are as large,
+/// and where it is replaced, as by tcmalloc, it gives no more than it promises.
+#[inline(always)]
+fn plain_size(size: usize, alignment: usize) -> usize {
+    size.max(alignment)
 }

@@ -1,18 +1,47 @@
 //! The allocators beneath, behind one contract.
 //!
-//! A [`Backend`] hands out blocks, takes them back, and tells the bytes to charge for each. One file per allocator;
-//! [`SizePrefix`] adapts an allocator that cannot tell a block's size.
+//! A [`Backend`] hands out blocks, takes them back, and tells the bytes to charge for each. One file per allocator:
+//!
+//! | type | feature | allocator | the charge is known from |
+//! |---|---|---|---|
+//! | `Jemalloc` | `jemalloc` | jemalloc, bundled | its own counters, or a formula |
+//! | `Mimalloc` | `mimalloc` | mimalloc, bundled | a table up to 1 KiB, a look-up beyond |
+//! | `Snmalloc` | `snmalloc` | snmalloc, bundled | a formula |
+//! | `Tcmalloc` | `tcmalloc` | gperftools' tcmalloc, of the system | a table up to 1 KiB, a look-up beyond |
+//! | `Apple` | (on Apple's systems) | the system's | a look-up |
+//! | [`Libc`] | | the C library's | a look-up |
+//! | [`SizePrefix`] | | any other, behind [`PlainAllocator`] | a header before the block |
 
 use core::alloc::Layout;
 
+#[cfg(any(target_vendor = "apple", feature = "apple-stand-in"))]
+mod apple;
 #[cfg(feature = "jemalloc")]
 mod jemalloc;
 mod libc;
+#[cfg(feature = "mimalloc")]
+mod mimalloc;
+mod size_prefix;
+#[cfg(any(feature = "mimalloc", feature = "tcmalloc"))]
+mod size_table;
+#[cfg(feature = "snmalloc")]
+mod snmalloc;
+#[cfg(feature = "tcmalloc")]
+mod tcmalloc;
 mod version;
 
+#[cfg(any(target_vendor = "apple", feature = "apple-stand-in"))]
+pub use apple::Apple;
 #[cfg(feature = "jemalloc")]
 pub use jemalloc::Jemalloc;
 pub use libc::Libc;
+#[cfg(feature = "mimalloc")]
+pub use mimalloc::Mimalloc;
+pub use size_prefix::{PlainAllocator, PlainLibc, SizePrefix};
+#[cfg(feature = "snmalloc")]
+pub use snmalloc::Snmalloc;
+#[cfg(feature = "tcmalloc")]
+pub use tcmalloc::Tcmalloc;
 pub use version::Version;
 
 /// Where an allocator keeps its own exact byte counts of the calling thread.
@@ -92,8 +121,8 @@ pub unsafe trait Backend: Copy + Send + Sync + 'static {
     /// Resizes a block to `new_size`, keeping its alignment and its first bytes; or answers null and leaves it as it is.
     ///
     /// # Safety
-    /// 1. As [`deallocate`](Backend::deallocate). 2. `new_size` is above 0 and, rounded up to the
-    ///    alignment, fits `isize`.
+    /// 1. As [`deallocate`](Backend::deallocate).
+    /// 2. `new_size` is above 0 and, rounded up to the alignment, fits `isize`.
     unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8;
 
     /// C's `malloc`.
