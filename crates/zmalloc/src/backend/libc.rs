@@ -257,10 +257,3 @@ pub(crate) mod glibc_chunk {
         object(function) == object(libc::gnu_get_libc_version as *const c_void)
     }
 }
-
-/// What to ask of `malloc` for a block of at most its alignment: it promises that only to blocks which are as large,
-/// and where it is replaced, as by tcmalloc, it gives no more than it promises.
-#[inline(always)]
-fn plain_size(size: usize, alignment: usize) -> usize {
-    size.max(alignment)
-}

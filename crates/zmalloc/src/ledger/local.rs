@@ -33,7 +33,7 @@ pub(crate) enum Stage {
     Slotless = 3,
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(any(miri, loom, feature = "portable-thread-local"))))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(any(miri, feature = "portable-thread-local"))))]
 mod place {
     use super::{Local, NOBODYS, Slot};
     use core::mem::offset_of;
@@ -107,7 +107,7 @@ mod place {
     }
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(any(miri, loom, feature = "portable-thread-local")))))]
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(any(miri, feature = "portable-thread-local")))))]
 mod place {
     use super::{Cell, Local, NOBODYS, Slot, Stage};
 

@@ -19,12 +19,13 @@ mod local;
 mod once;
 mod peak;
 mod pool;
-#[cfg(all(ledger_slots, not(loom)))]
+#[cfg(ledger_slots)]
 mod segment;
 mod size_class;
 mod slot;
 mod sync;
 mod thread;
+mod totals;
 #[cfg_attr(ledger_slots, path = "way_slots.rs")]
 #[cfg_attr(ledger_shared_atomic, path = "way_shared_atomic.rs")]
 #[cfg_attr(ledger_lock, path = "way_lock.rs")]
@@ -34,34 +35,15 @@ pub(crate) use backend_counts::{Counting, begin_backend};
 pub use details::{Detail, Detailed, Details, SizeClasses, TotalsOnly};
 pub(crate) use local::backend_counts;
 pub use pool::Pool;
-#[cfg(all(ledger_slots, not(loom)))]
+#[cfg(ledger_slots)]
 pub use segment::{Identity, Notes, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIABLE, Segment, SegmentError, Snapshot};
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
+pub use totals::Totals;
 pub(crate) use way::try_credit;
 pub use way::{charge, credit};
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-
-/// Bytes allocated and freed since the program started. Both only grow; the difference lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Totals {
-    /// Charged bytes of every block ever given out.
-    pub allocated_bytes: u64,
-    /// Charged bytes of every block ever taken back.
-    pub freed_bytes: u64,
-}
-
-impl Totals {
-    /// Charged bytes of the blocks that the program holds.
-    pub const fn live_bytes(&self) -> u64 {
-        // At rest never below 0. While a reader is overtaken between its two passes it is not either: frees are read
-        // first. Saturating covers a program that frees through us what it allocated past us.
-        let live = self.allocated_bytes.wrapping_sub(self.freed_bytes);
-        if live > i64::MAX as u64 { 0 } else { live }
-    }
-}
 
 /// Bytes the program holds now: the sum of the charged sizes of all live blocks, over all threads.
 ///
@@ -106,7 +88,6 @@ static POOL: AtomicPtr<[Slot; 0]> = AtomicPtr::new(core::ptr::null_mut());
 static POOL_SLOTS: AtomicUsize = AtomicUsize::new(0);
 
 const OWN_SLOTS: usize = 32;
-#[cfg(not(loom))]
 static OWN: Pool<[Slot; OWN_SLOTS]> = Pool::new();
 
 /// Makes the memory of a slot ready for use; see [`adopt`].
@@ -138,7 +119,6 @@ pub unsafe fn adopt(pool: &'static Pool, make_ready: MakeReady) {
     POOL.store(core::ptr::from_ref(pool).cast_mut().cast(), Ordering::Release);
 }
 
-#[cfg(not(loom))]
 pub(crate) fn pool() -> &'static Pool {
     let adopted = POOL.load(Ordering::Acquire);
     if adopted.is_null() {

@@ -110,7 +110,7 @@ impl Pool {
     /// # Safety
     /// Both addresses stay readable until [`detach_backend`](Pool::detach_backend) or, in a forked child,
     /// [`keep_only`](Pool::keep_only) is called for this slot.
-    pub(crate) unsafe fn attach_backend(&self, slot: &Slot, allocated: *const u64, freed: *const u64) {
+    pub(crate) unsafe fn attach_backend(&self, slot: &Slot, allocated: *const Foreign, freed: *const Foreign) {
         self.lock.with(|| {
             slot.backend_freed.store(freed.cast_mut(), Ordering::Relaxed);
             slot.backend_allocated.store(allocated.cast_mut(), Ordering::Relaxed);
@@ -294,15 +294,38 @@ fn place(index: usize) -> (usize, usize) {
     (run, index - RUN * ((1 << run) - 1))
 }
 
+/// A counter of a backend's own, which its thread writes with plain stores.
+#[cfg(not(loom))]
+pub(crate) type Foreign = u64;
+/// In a model, the nearest thing that loom can follow.
+#[cfg(loom)]
+pub(crate) type Foreign = AtomicU64;
+
+/// # Safety
+/// The address is readable.
+#[cfg(not(loom))]
+unsafe fn read(counter: *const Foreign) -> u64 {
+    // SAFETY: the caller's contract. Volatile, so that it is one load, which on the 64-bit targets that have such a
+    // backend is whole.
+    unsafe { counter.read_volatile() }
+}
+
+/// # Safety
+/// The address is readable.
+#[cfg(loom)]
+unsafe fn read(counter: *const Foreign) -> u64 {
+    // SAFETY: the caller's contract.
+    unsafe { &*counter }.load(Ordering::Acquire)
+}
+
 /// A backend's counter of another thread, 0 if there is none.
-fn read_foreign(counter: &AtomicPtr<u64>) -> u64 {
+fn read_foreign(counter: &AtomicPtr<Foreign>) -> u64 {
     let counter = counter.load(Ordering::Relaxed);
     if counter.is_null() {
         return 0;
     }
-    // SAFETY: the lock is held, so the address is readable (`attach_backend`). The owner writes it with plain stores:
-    // a volatile read of an aligned u64 is one load, which on the 64-bit targets that have such a backend is whole.
-    unsafe { counter.read_volatile() }
+    // SAFETY: the lock is held, so the address is readable (`attach_backend`).
+    unsafe { read(counter) }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,5 +1,6 @@
 //! One thread's sums.
 
+use super::pool::Foreign;
 use super::size_class::{ClassCounts, SIZE_CLASSES, size_class};
 use super::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, array_of, const_unless_loom};
 
@@ -25,8 +26,8 @@ pub struct Slot {
     /// Where the backend counts: the value of its own counter from which on to look for the peak.
     pub(crate) trip: AtomicU64,
     /// The backend's own counters of the owning thread, or null. Changed and followed only under the pool's lock.
-    pub(crate) backend_allocated: AtomicPtr<u64>,
-    pub(crate) backend_freed: AtomicPtr<u64>,
+    pub(crate) backend_allocated: AtomicPtr<Foreign>,
+    pub(crate) backend_freed: AtomicPtr<Foreign>,
     pub(crate) owner: AtomicU32,
     reserved: AtomicU32,
     pub(crate) requested_allocated: AtomicU64,

@@ -1,0 +1,19 @@
+//! The library's own files, over loom's atomics.
+
+#[path = "../../../zmalloc/src/ledger/details.rs"]
+mod details;
+#[path = "../../../zmalloc/src/ledger/peak.rs"]
+pub mod peak;
+#[path = "../../../zmalloc/src/ledger/pool.rs"]
+pub mod pool;
+#[path = "../../../zmalloc/src/ledger/size_class.rs"]
+mod size_class;
+#[path = "../../../zmalloc/src/ledger/slot.rs"]
+pub mod slot;
+#[path = "../../../zmalloc/src/ledger/sync.rs"]
+mod sync;
+#[path = "../../../zmalloc/src/ledger/totals.rs"]
+mod totals;
+
+use details::Details;
+use totals::Totals;
