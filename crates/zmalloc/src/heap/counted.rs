@@ -68,13 +68,13 @@ impl<B: Backend> Shape<B> for Untold {
     }
 }
 
-/// Counts the block that `allocate` gives out.
+/// Counts the block that `allocate` gives out for a shape.
 #[inline(always)]
-pub(super) fn allocation<B: Backend, D: Detail, S: Shape<B>>(shape: S, allocate: impl FnOnce() -> *mut u8) -> *mut u8 {
+pub(super) fn allocation<B: Backend, D: Detail, S: Shape<B>>(shape: S, allocate: impl FnOnce(S) -> *mut u8) -> *mut u8 {
     if !may_count::<B, D>() {
-        return charge::<B, D, S>(shape, allocate());
+        return charge::<B, D, S>(shape, allocate(shape));
     }
-    if ledger::backend_counts() { allocate() } else { cold::allocation::<B, S>(shape, allocate) }
+    if ledger::backend_counts() { allocate(shape) } else { cold::allocation::<B, S>(shape, allocate) }
 }
 
 /// Counts and frees a block.
@@ -170,10 +170,10 @@ mod cold {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn allocation<B: Backend, S: Shape<B>>(shape: S, allocate: impl FnOnce() -> *mut u8) -> *mut u8 {
+    pub(super) fn allocation<B: Backend, S: Shape<B>>(shape: S, allocate: impl FnOnce(S) -> *mut u8) -> *mut u8 {
         match ledger::begin_backend::<B>() {
-            Counting::Backend => allocate(),
-            Counting::Ledger => super::charge::<B, TotalsOnly, S>(shape, allocate()),
+            Counting::Backend => allocate(shape),
+            Counting::Ledger => super::charge::<B, TotalsOnly, S>(shape, allocate(shape)),
         }
     }
 

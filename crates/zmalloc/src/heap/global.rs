@@ -11,13 +11,13 @@ unsafe impl<B: Backend, D: Detail> GlobalAlloc for Zmalloc<B, D> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller gives a layout with a size above 0.
-        counted::allocation::<B, D, _>(layout, || unsafe { B::allocate(layout) })
+        counted::allocation::<B, D, _>(layout, |layout| unsafe { B::allocate(layout) })
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller gives a layout with a size above 0.
-        counted::allocation::<B, D, _>(layout, || unsafe { B::allocate_zeroed(layout) })
+        counted::allocation::<B, D, _>(layout, |layout| unsafe { B::allocate_zeroed(layout) })
     }
 
     #[inline]

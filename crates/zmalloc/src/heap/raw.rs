@@ -44,7 +44,7 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
         }
         let size = size.max(SMALLEST);
         // SAFETY: no conditions.
-        counted::allocation::<B, D, _>(Untold, || unsafe { B::malloc(size) })
+        counted::allocation::<B, D, _>(Untold, |_| unsafe { B::malloc(size) })
     }
 
     /// As [`malloc`](Zmalloc::malloc), filled with zeros; fresh pages stay untouched.
@@ -61,7 +61,7 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
         }
         let size = size.max(SMALLEST);
         // SAFETY: no conditions.
-        counted::allocation::<B, D, _>(Untold, || unsafe { B::calloc(size) })
+        counted::allocation::<B, D, _>(Untold, |_| unsafe { B::calloc(size) })
     }
 
     /// Allocates `count` elements of `size` bytes, filled with zeros. If the product overflows, the handler runs with
@@ -88,7 +88,7 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
         }
         let size = size.max(SMALLEST);
         // SAFETY: a power of two.
-        counted::allocation::<B, D, _>(Untold, || unsafe { B::malloc_aligned(alignment, size) })
+        counted::allocation::<B, D, _>(Untold, |_| unsafe { B::malloc_aligned(alignment, size) })
     }
 
     /// Resizes a block, perhaps moving it; its first bytes are kept.
