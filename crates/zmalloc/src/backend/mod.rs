@@ -21,7 +21,7 @@ mod jemalloc;
 mod libc;
 #[cfg(feature = "mimalloc")]
 mod mimalloc;
-mod size_prefix;
+//TMP mod size_prefix;
 #[cfg(any(feature = "mimalloc", feature = "tcmalloc"))]
 mod size_table;
 #[cfg(feature = "snmalloc")]
@@ -37,7 +37,7 @@ pub use jemalloc::Jemalloc;
 pub use libc::Libc;
 #[cfg(feature = "mimalloc")]
 pub use mimalloc::Mimalloc;
-pub use size_prefix::{PlainAllocator, PlainLibc, SizePrefix};
+//TMP pub use size_prefix::{PlainAllocator, PlainLibc, SizePrefix};
 #[cfg(feature = "snmalloc")]
 pub use snmalloc::Snmalloc;
 #[cfg(feature = "tcmalloc")]

@@ -33,6 +33,7 @@ mod way;
 
 pub(crate) use backend_counts::{Counting, begin_backend};
 pub use details::{Detail, Detailed, Details, SizeClasses, TotalsOnly};
+pub use fork::{after_in_child as after_fork_in_child, after_in_parent as after_fork_in_parent, before as before_fork};
 pub(crate) use local::backend_counts;
 pub use pool::Pool;
 #[cfg(ledger_slots)]
@@ -40,8 +41,7 @@ pub use segment::{Identity, Notes, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIA
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
 pub use totals::Totals;
-pub(crate) use way::try_credit;
-pub use way::{charge, credit};
+pub use way::{charge, credit, finish_charge, try_charge, try_credit};
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 

@@ -26,8 +26,17 @@ pub fn credit<D: Detail>(requested: usize, charged: usize) {
     });
 }
 
+/// As [`charge`], which every thread can.
+pub fn try_charge<D: Detail>(requested: usize, charged: usize) -> bool {
+    charge::<D>(requested, charged);
+    true
+}
+
+/// Nothing: see [`try_charge`].
+pub fn finish_charge<D: Detail>(_: usize, _: usize) {}
+
 /// As [`credit`], which every thread can.
-pub(crate) fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
+pub fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
     credit::<D>(requested, charged);
     true
 }

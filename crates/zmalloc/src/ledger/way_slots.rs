@@ -10,12 +10,21 @@ use super::{Detail, Details, Totals, peak, pool};
 /// Counts a block given out.
 #[inline(always)]
 pub fn charge<D: Detail>(requested: usize, charged: usize) {
-    let slot = slot_or_nobodys();
-    if slot.take(charged) {
-        D::charge::<SingleWriter>(slot, requested, charged);
-    } else {
-        cold_charge::<D>(slot, requested, charged);
+    if !try_charge::<D>(requested, charged) {
+        finish_charge::<D>(requested, charged);
     }
+}
+
+/// As [`charge`], but false if that takes more than its usual path: then [`finish_charge`] has to follow, with the same
+/// figures. A caller that does so last needs no registers saved for it.
+#[inline(always)]
+pub fn try_charge<D: Detail>(requested: usize, charged: usize) -> bool {
+    let slot = slot_or_nobodys();
+    let enough = slot.take(charged);
+    if enough {
+        D::charge::<SingleWriter>(slot, requested, charged);
+    }
+    enough
 }
 
 /// Counts a block taken back.
@@ -26,9 +35,9 @@ pub fn credit<D: Detail>(requested: usize, charged: usize) {
     }
 }
 
-/// As [`credit`], but false if the thread has no slot yet: then nothing is counted.
+/// As [`credit`], but false if the thread has no slot yet: then nothing is counted, and [`credit`] has to follow.
 #[inline(always)]
-pub(crate) fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
+pub fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
     let slot = slot_or_nobodys();
     let own = slot.credit(charged);
     if own {
@@ -37,10 +46,11 @@ pub(crate) fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
     own
 }
 
-/// The thread has no slot, or its room is used up.
+/// What [`try_charge`] left: the thread has no slot, or its room is used up.
 #[cold]
 #[inline(never)]
-fn cold_charge<D: Detail>(slot: &'static Slot, requested: usize, charged: usize) {
+pub fn finish_charge<D: Detail>(requested: usize, charged: usize) {
+    let slot = slot_or_nobodys();
     if !core::ptr::eq(slot, &NOBODYS) {
         D::charge::<SingleWriter>(slot, requested, charged);
         return look(slot);
