@@ -1,0 +1,146 @@
+//! Whole real programs, bare and under the preloaded library, in turn: median ratios of processor time and of wall time.
+//!
+//! `programs [--rounds N] PRELOAD.so [--swap NAME=BARE.so[+WITH.so]]...`
+//!
+//! Each `--swap` adds two columns' worth of one comparison: the program with `BARE.so` preloaded alone, against the same
+//! program counted over that allocator: `WITH.so` if given, else `PRELOAD.so` with `BARE.so` behind it.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+fn main() {
+    let mut rounds = 11;
+    let mut swaps = Vec::new();
+    let mut preload = None;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
+        match argument.as_str() {
+            "--rounds" => rounds = value().parse().expect("a number of rounds"),
+            "--swap" => swaps.push(value()),
+            path => preload = Some(path.to_owned()),
+        }
+    }
+    let preload = preload.expect("usage: programs [OPTIONS] PRELOAD.so");
+    let folder = std::env::temp_dir().join(format!("zmalloc-programs-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for the programs");
+    prepare(&folder);
+    let session = std::path::Path::new("/dev/shm").join(folder.file_name().unwrap());
+
+    // (name, bare LD_PRELOAD, counted LD_PRELOAD)
+    let mut pairs = vec![(String::from("forwarding"), String::new(), preload.clone())];
+    for swap in &swaps {
+        let (name, libraries) = swap.split_once('=').expect("NAME=BARE.so");
+        let (bare, with) = match libraries.split_once('+') {
+            Some((bare, with)) => (bare.to_owned(), with.to_owned()),
+            None => (libraries.to_owned(), format!("{preload}:{libraries}")),
+        };
+        pairs.push((name.to_owned(), bare, with));
+    }
+
+    println!("| program | counted | bare CPU s | CPU ratio, median (of the fastest) | wall ratio, median |\n|---|---|---|---|---|");
+    for (program, script) in PROGRAMS {
+        for (name, bare, with) in &pairs {
+            let mut times: Vec<[(f64, f64); 2]> = Vec::new();
+            for round in 0..=rounds {
+                let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+                let mut both = [(0.0, 0.0); 2];
+                for which in order {
+                    std::fs::create_dir_all(&session).expect("a session");
+                    both[which] = run(script, &folder, [bare, with][which], &session);
+                    std::fs::remove_dir_all(&session).expect("the session goes");
+                }
+                // The first round warms the caches.
+                if round > 0 {
+                    times.push(both);
+                }
+            }
+            let ratio = |figure: fn(&(f64, f64)) -> f64| {
+                median(times.iter().map(|both| figure(&both[1]) / figure(&both[0])).collect())
+            };
+            let fastest = |which: usize| times.iter().map(|both| both[which].0).fold(f64::INFINITY, f64::min);
+            println!(
+                "| {program} | {name} | {:.2} | {:.3} ({:.3}) | {:.3} |",
+                median(times.iter().map(|both| both[0].0).collect()),
+                ratio(|time| time.0),
+                fastest(1) / fastest(0),
+                ratio(|time| time.1),
+            );
+        }
+    }
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+}
+
+/// What is run, each by `sh -c` in a folder with a git repository, a C file and a JSON file.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("python3 JSON", "exec python3 json_round_trip.py"),
+    ("python3 JSON, PYTHONMALLOC=malloc", "PYTHONMALLOC=malloc exec python3 json_round_trip.py"),
+    (
+        "sqlite3",
+        "exec sqlite3 :memory: 'create table t(a integer primary key, b text, c real);
+         with recursive n(i) as (select 1 union all select i+1 from n where i<300000)
+         insert into t select i, hex(i*7919), i*0.5 from n;
+         create index tb on t(b); select count(*), sum(c) from t where b like \"%3\";'",
+    ),
+    ("gcc -O2", "exec gcc -O2 -c big.c -o big.o"),
+    ("git repack", "exec git -C repository repack -adfq --threads=1"),
+    ("jq", "exec jq 'group_by(.kind) | map({kind: .[0].kind, n: length, sum: (map(.value) | add)})' data.json"),
+];
+
+fn prepare(folder: &std::path::Path) {
+    let script = r#"
+cat > json_round_trip.py <<'P'
+import json
+data = [{"id": i, "name": "item %d" % i, "tags": ["a%d" % (i % 7), "b"], "value": i * 1.5} for i in range(60000)]
+for _ in range(3):
+    data = json.loads(json.dumps(data))
+print(len(data))
+P
+python3 - <<'P'
+import json, random
+random.seed(7)
+json.dump([{"kind": "k%d" % random.randrange(50), "value": random.random()} for _ in range(60000)], open("data.json", "w"))
+with open("big.c", "w") as f:
+    for i in range(1500):
+        f.write("int f%d(int *a, int n) { int s = %d; for (int i = 0; i < n; i++) { if (a[i] %% %d) s += a[i] * i; else s ^= a[i] >> 3; } return s; }\n" % (i, i, i % 9 + 2))
+P
+git init -q repository && cd repository && git config user.name t && git config user.email t@example.org
+for i in $(seq 1 60); do seq $i $((i * 400)) > file$((i % 11)); git add -A; git commit -qm "change $i"; done
+"#;
+    let status = Command::new("bash").args(["-euc", script]).current_dir(folder).status().expect("bash");
+    assert!(status.success(), "the programs' data could not be made");
+}
+
+/// Processor and wall seconds of one run, its children included.
+fn run(script: &str, folder: &std::path::Path, preload: &str, session: &std::path::Path) -> (f64, f64) {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).current_dir(folder).stdout(Stdio::null()).stdin(Stdio::null());
+    if !preload.is_empty() {
+        command.env("LD_PRELOAD", preload).env("ZMALLOC_SESSION", session);
+    }
+    command.arg0("sh");
+    let before = children_seconds();
+    let start = Instant::now();
+    let status = command.status().expect("a program");
+    let wall = start.elapsed().as_secs_f64();
+    assert!(status.success(), "{script} failed under «{preload}»");
+    (children_seconds() - before, wall)
+}
+
+fn children_seconds() -> f64 {
+    // SAFETY: a zeroed rusage is valid, and is written to.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
