@@ -15,8 +15,7 @@ use std::process::Command;
 const ALLOCATORS: [&str; 3] = ["mimalloc", "snmalloc", "jemalloc"];
 
 /// The same as the workspace's, which a published package does not carry.
-const PROFILE: [&str; 5] =
-    ["inherits='release'", "lto='fat'", "codegen-units=1", "panic='abort'", "strip='debuginfo'"];
+const PROFILE: [&str; 5] = ["inherits='release'", "lto='fat'", "codegen-units=1", "panic='abort'", "strip='debuginfo'"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

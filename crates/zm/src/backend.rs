@@ -159,7 +159,10 @@ mod tests {
             assert_eq!(Backend::find(name).unwrap().name, name);
         }
         let text = Backend::find("nomalloc").unwrap_err().to_string();
-        assert!(text.starts_with("there is no backend `nomalloc`\navailable here:\n  forward   the allocator"), "{text}");
+        assert!(
+            text.starts_with("there is no backend `nomalloc`\navailable here:\n  forward   the allocator"),
+            "{text}"
+        );
         for known in &KNOWN {
             assert!(text.contains(known.name), "{text}");
         }

@@ -245,7 +245,8 @@ mod tests {
     fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
         assert_eq!(from.len(), to.len());
         let mut bytes = bytes.to_vec();
-        let at: Vec<usize> = bytes.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(i, _)| i).collect();
+        let at: Vec<usize> =
+            bytes.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(i, _)| i).collect();
         assert!(!at.is_empty());
         at.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to));
         bytes

@@ -112,8 +112,9 @@ impl Process {
             (None, Some(waited)) => (Some(waited), Some(RSS_FROM_WAIT)),
             (None, None) => (image.resident_peak_seen, image.resident_peak_seen.map(|_| RSS_FROM_SAMPLES)),
         };
-        let fragmentation =
-            rss_peak_bytes.filter(|_| snapshot.used_peak_bytes > 0).map(|rss| rss as f64 / snapshot.used_peak_bytes as f64);
+        let fragmentation = rss_peak_bytes
+            .filter(|_| snapshot.used_peak_bytes > 0)
+            .map(|rss| rss as f64 / snapshot.used_peak_bytes as f64);
         Process {
             pid: snapshot.pid,
             parent_pid: snapshot.parent_pid,
@@ -143,6 +144,11 @@ impl Process {
             fragmentation_ratio: fragmentation,
             size_classes: size_classes(image),
         }
+    }
+
+    /// Whether it was a fork that only lasted until its exec, as shells make them.
+    pub fn became_program(&self) -> bool {
+        self.ended == "exec" && self.inherited_bytes > 0
     }
 
     /// The program's name, without the directory.
@@ -231,7 +237,8 @@ pub mod tests {
                 },
             ],
         };
-        let processes = vec![process(101, "/bin/sh", 1 << 20, "exit"), process(102, "/usr/bin/sort", 300 << 20, "killed")];
+        let processes =
+            vec![process(101, "/bin/sh", 1 << 20, "exit"), process(102, "/usr/bin/sort", 300 << 20, "killed")];
         Report {
             schema: SCHEMA,
             command: vec!["sh".to_owned(), "-c".to_owned(), "sort big".to_owned()],

@@ -9,6 +9,10 @@ use std::fmt::Write;
 const ROWS: usize = 12;
 const CLASS_ROWS: usize = 6;
 
+const LEGEND: &str = "\
+live, allocated: bytes that the allocator set aside for blocks. mapped: anonymous mappings of the program's own, beside it.
+RSS/live: peak RSS over peak live; RSS is also code, stacks and mappings, so it says little of a small heap.";
+
 /// How parts of the text stand out.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
@@ -44,8 +48,9 @@ pub fn render(report: &Report, style: Style) -> String {
     if let Some(largest) = largest(report) {
         let _ = writeln!(text, "\n{}", blocks(largest, style));
     }
-    if !report.not_counted.is_empty() || !report.remarks.is_empty() {
-        text.push('\n');
+    text.push('\n');
+    if !report.processes.is_empty() {
+        let _ = writeln!(text, "{}", style.quiet(LEGEND));
     }
     for not_counted in &report.not_counted {
         let _ = writeln!(text, "{} {}", style.warning("not counted:"), plain(&not_counted.text));
@@ -67,7 +72,9 @@ fn headline(report: &Report) -> String {
 }
 
 fn processes(report: &Report, style: Style) -> String {
-    let mut shown: Vec<&Process> = report.processes.iter().collect();
+    // A shell's fork is its program for the moment until the exec: a row for each would hide the others.
+    let (forks, mut shown): (Vec<&Process>, Vec<&Process>) =
+        report.processes.iter().partition(|process| process.became_program());
     let cut = shown.len() > ROWS;
     if cut {
         shown.sort_by_key(|process| std::cmp::Reverse(process.used_peak_bytes));
@@ -114,18 +121,27 @@ fn processes(report: &Report, style: Style) -> String {
     if let Some(head) = lines.first_mut() {
         *head = style.quiet(head);
     }
+    let before_total = lines.len() - usize::from(report.processes.len() > 1);
+    let mut sums = Vec::new();
     if cut {
-        let most = rest.iter().map(|process| process.used_peak_bytes).max().unwrap_or(0);
-        let allocated = rest.iter().fold(0u64, |sum, process| sum.saturating_add(process.allocated_bytes_total));
-        let line = format!(
-            "  and {} more: at most {} live in any, {} allocated by all of them",
-            count(rest.len() as u64),
-            bytes(most),
-            bytes(allocated)
-        );
-        lines.insert(lines.len() - 1, style.quiet(&line));
+        sums.push(sum("more", &rest));
     }
+    if !forks.is_empty() {
+        sums.push(sum(
+            if forks.len() == 1 { "fork that became a program" } else { "forks that became programs" },
+            &forks,
+        ));
+    }
+    lines.splice(before_total..before_total, sums.iter().map(|line| style.quiet(line)));
     lines.join("\n")
+}
+
+/// A line for processes without a row.
+fn sum(what: &str, processes: &[&Process]) -> String {
+    let most = processes.iter().map(|process| process.used_peak_bytes).max().unwrap_or(0);
+    let allocated = processes.iter().fold(0u64, |sum, process| sum.saturating_add(process.allocated_bytes_total));
+    let (number, each) = (count(processes.len() as u64), if processes.len() == 1 { "" } else { " at most in each" });
+    format!("  and {number} {what}: {} live{each}, {} allocated", bytes(most), bytes(allocated))
 }
 
 fn name_with_end(process: &Process) -> String {
@@ -188,9 +204,16 @@ fn blocks(process: &Process, style: Style) -> String {
     text
 }
 
-/// `25 to 28 B`, `1.0 to 1.2 KiB`; both ends to the byte while they are short.
+/// `25 to 28 B`, `256.0 to 320.0 KiB`; both ends to the byte while they are short.
 fn range(from: u64, to: u64) -> String {
-    if to < 10_000 { format!("{} to {} B", count(from), count(to)) } else { format!("to {}", bytes(to)) }
+    if to < 10_000 {
+        return format!("{} to {} B", count(from), count(to));
+    }
+    let (from, to) = (bytes(from), bytes(to));
+    match (from.split_once(' '), to.split_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number} to {to}"),
+        _ => format!("{from} to {to}"),
+    }
 }
 
 fn table(columns: &[(&str, CellAlignment)]) -> Table {
@@ -223,6 +246,21 @@ mod tests {
         let text = render(&example(), Style { colored: false });
         let expected = "\
 zm: sh | forward | exit 3 | 2.50 s
+
+  pid  program        live at exit  peak live  peak mapped    peak RSS  RSS/live  allocations  allocated   per second
+  101  sh                  1.2 KiB    1.0 MiB      1.0 MiB     2.0 MiB      2.00       20,000    4.0 MiB    2.0 MiB/s
+  102  sort (killed)       1.2 KiB  300.0 MiB      1.0 MiB  >600.0 MiB      2.00       20,000    1.2 GiB  600.0 MiB/s
+       all 2                                                                           40,000    1.2 GiB  481.6 MiB/s
+
+sort (102): 1,234 bytes live at exit in 3 blocks, peak 314,572,800 bytes
+  block size    live blocks  live bytes  allocations  allocated
+  from 1.0 MiB            1     1.2 KiB        1,000    1.2 GiB
+  21 to 24 B              2        48 B       19,000  445.3 KiB
+
+live, allocated: bytes that the allocator set aside for blocks. mapped: anonymous mappings of the program's own, beside it.
+RSS/live: peak RSS over peak live; RSS is also code, stacks and mappings, so it says little of a small heap.
+not counted: go is a Go program: the Go runtime's own heap is not counted, only what C code in it allocates
+remark
 ";
         assert_eq!(text, expected);
     }
@@ -240,7 +278,7 @@ zm: sh | forward | exit 3 | 2.50 s
             .collect();
         report.totals = super::super::Totals::of(&report.processes);
         let text = render(&report, Style { colored: false });
-        assert!(text.contains("\n  and 4,321 more: at most 4.2 KiB live in any, 16.9 GiB allocated by all of them\n"), "{text}");
+        assert!(text.contains("\n  and 4,321 more: 4.2 KiB live at most in each, 16.9 GiB allocated\n"), "{text}");
         assert!(text.contains("all 4,333"), "{text}");
         assert_eq!(text.lines().filter(|line| line.contains("  sh  ")).count(), ROWS);
     }

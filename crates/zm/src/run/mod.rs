@@ -158,23 +158,19 @@ fn not_counted(collected: &Collected, inspection: Option<&Inspection>, pid: u32)
 
 fn remarks(processes: &[Process], collected: &Collected, directory: &Path) -> Vec<String> {
     let mut remarks = Vec::new();
-    if !processes.is_empty() {
-        remarks.push(
-            "live, peak live, allocated: bytes the allocator set aside for blocks; mapped: anonymous memory that programs \
-             map themselves, apart from it; RSS/live: peak RSS over peak live, where RSS also has code, stacks and \
-             mappings"
-                .to_owned(),
-        );
-    }
     if processes.iter().any(|process| process.rss_peak_source == Some(RSS_FROM_SAMPLES)) {
         remarks.push("peak RSS with > was sampled while the process ran: the true peak is at least that".to_owned());
     }
-    if processes.iter().any(|process| process.rss_peak_bytes.is_none()) {
-        remarks.push("peak RSS with ? is unknown: the process was killed before it was first looked at".to_owned());
+    if processes.iter().any(|process| process.rss_peak_bytes.is_none() && !process.became_program()) {
+        remarks.push(
+            "peak RSS with ? is unknown: the process was gone, without noting it, before it was first looked at"
+                .to_owned(),
+        );
     }
     let running = processes.iter().filter(|process| process.ended == "running").count();
     if running > 0 {
-        let they = if running == 1 { "1 process runs on; its figures are" } else { "some processes run on; figures are" };
+        let they =
+            if running == 1 { "1 process runs on; its figures are" } else { "some processes run on; figures are" };
         remarks.push(format!("{they} of now, and its ledger stays in {}", directory.display()));
     }
     if let Some(error) = collected.unreadable.first() {

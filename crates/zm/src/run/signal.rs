@@ -60,10 +60,8 @@ pub fn wait(program: libc::pid_t, mut tick: impl FnMut() -> Duration) -> io::Res
         if let Some(ended) = look(program)? {
             return Ok(ended);
         }
-        let limit = libc::timespec {
-            tv_sec: pause.as_secs().try_into().unwrap_or(1),
-            tv_nsec: pause.subsec_nanos().into(),
-        };
+        let limit =
+            libc::timespec { tv_sec: pause.as_secs().try_into().unwrap_or(1), tv_nsec: pause.subsec_nanos().into() };
         // SAFETY: plain data.
         let mut information: libc::siginfo_t = unsafe { zeroed() };
         // SAFETY: a set, a place for the answer, and a time.
@@ -148,4 +146,3 @@ pub fn die_by(signal: libc::c_int) -> i32 {
     }
     128 + signal
 }
-
