@@ -5,6 +5,7 @@ use crate::session::open_regular;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use zmalloc::ledger::Snapshot;
@@ -64,8 +65,12 @@ pub struct Collected {
     pub images: Vec<Image>,
     /// Why segments could not be read.
     pub unreadable: Vec<io::Error>,
+    /// Processes of the run that go on without a segment, as far as they can be told.
+    pub running_unseen: usize,
 }
 
+/// Looks, 2 ms apart, for processes that were just born.
+const STARTS_WAITED_FOR: usize = 25;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_USUAL: Duration = Duration::from_millis(250);
 const PAUSE_LONGEST: Duration = Duration::from_secs(1);
@@ -153,11 +158,21 @@ impl Collector {
         latest
     }
 
-    /// Collects the rest, once the program has ended.
-    pub fn finish(mut self) -> Collected {
+    /// Collects the rest, once the program that ran as the process `program` has ended.
+    pub fn finish(mut self, program: u32) -> Collected {
         // The first look finds what appeared last, the second sees whether it is gone.
         self.look();
         self.look();
+        // A child may be between its birth and its segment, when the directory must not go away under it.
+        let mut unseen = self.unseen(program);
+        for _ in 0..STARTS_WAITED_FOR {
+            if unseen.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+            self.look();
+            unseen.retain(|&pid| Liveness::of(pid).is_alive() && !self.has_image_of(pid));
+        }
         let now = now_ns();
         for (&key, watched) in &self.images {
             match read(&self.directory.join(file_name(key)), key) {
@@ -173,7 +188,33 @@ impl Collector {
             }
         }
         self.done.sort_by_key(|image| (image.snapshot.started_ns, image.snapshot.pid));
-        Collected { images: self.done, unreadable: self.unreadable }
+        Collected { images: self.done, unreadable: self.unreadable, running_unseen: unseen.len() }
+    }
+
+    fn has_image_of(&self, pid: u32) -> bool {
+        self.images.keys().any(|key| key.0 == pid)
+    }
+
+    /// Processes that were started with this session in their environment and have no segment.
+    fn unseen(&self, program: u32) -> Vec<u32> {
+        let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+        // Pids grow until they start again from below.
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let last = load.split_ascii_whitespace().last().and_then(|last| last.parse::<u32>().ok()).unwrap_or(0);
+        let is_later = |pid: u32| if last > program { pid > program } else { pid > program || pid <= last };
+        let session = self.directory.as_os_str().as_bytes();
+        let mut session_line = format!("\0{}=", zmalloc::ledger::SESSION_VARIABLE).into_bytes();
+        session_line.extend(session);
+        session_line.push(0);
+        let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|&pid| {
+            let of_ours = || {
+                let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                environment.windows(session_line.len()).any(|part| part == session_line)
+            };
+            is_later(pid) && !self.has_image_of(pid) && of_ours() && Liveness::of(pid).is_alive()
+        })
+        .collect()
     }
 
     fn note_unreadable(&mut self, error: io::Error) {
@@ -297,7 +338,7 @@ mod tests {
         let mut collector = Collector::new(&directory);
         collector.tick();
         collector.tick();
-        let collected = collector.finish();
+        let collected = collector.finish(1);
         assert!(collected.images.is_empty());
         assert!(collected.unreadable.len() >= 2, "{:?}", collected.unreadable);
         fs::remove_dir_all(directory).unwrap();

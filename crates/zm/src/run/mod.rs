@@ -47,11 +47,11 @@ pub fn run(arguments: &Run, inherited: Inherited) -> Result<Outcome, Error> {
         .map_err(|error| Error::System("the program cannot be waited for", error))?;
     let wall_seconds = started.elapsed().as_secs_f64();
 
-    let collected = collector.finish();
-    if collected.images.iter().any(|image| image.end == End::Running) {
+    let pid = program as u32;
+    let collected = collector.finish(pid);
+    if collected.running_unseen > 0 || collected.images.iter().any(|image| image.end == End::Running) {
         session.keep();
     }
-    let pid = program as u32;
     let waited_peak = kernels_peak(&collected, pid, ended.resident_peak);
     let peak_of = |image: &Image| waited_peak.filter(|_| image.snapshot.pid == pid);
     let processes: Vec<Process> = collected.images.iter().map(|image| Process::new(image, peak_of(image))).collect();
@@ -172,6 +172,10 @@ fn remarks(processes: &[Process], collected: &Collected, directory: &Path) -> Ve
         let they =
             if running == 1 { "1 process runs on; its figures are" } else { "some processes run on; figures are" };
         remarks.push(format!("{they} of now, and its ledger stays in {}", directory.display()));
+    }
+    if collected.running_unseen > 0 {
+        let (count, verb) = (collected.running_unseen, if collected.running_unseen == 1 { " runs" } else { "es run" });
+        remarks.push(format!("{count} more process{verb} on without a ledger"));
     }
     if let Some(error) = collected.unreadable.first() {
         let count = collected.unreadable.len();
