@@ -33,52 +33,48 @@ fn main() {
     } else if env::var_os("DOCS_RS").is_some() {
         names.iter().for_each(|name| fs::write(out.join(format!("{name}.so")), []).expect("OUT_DIR is writable"));
     } else {
-        let manifest = manifest(&out);
+        let sibling = sibling();
         for name in names {
-            let built = build(&manifest, &out, name);
+            let built = build(sibling.as_deref(), &out, name);
             copy(&built, &out.join(format!("{name}.so")));
         }
     }
 }
 
-/// The manifest to build: the sibling's, or one that pulls the published package in.
-fn manifest(out: &Path) -> PathBuf {
+/// The manifest of the package beside this one, in a checkout.
+fn sibling() -> Option<PathBuf> {
     let here = PathBuf::from(required("CARGO_MANIFEST_DIR"));
     let crates = here.parent().expect("a package lies in a directory");
-    let sibling = crates.join("zmalloc-preload/Cargo.toml");
-    if sibling.exists() {
-        for package in ["zmalloc-preload", "zmalloc"] {
-            for part in ["Cargo.toml", "build.rs", "src"] {
-                let path = crates.join(package).join(part);
-                if path.exists() {
-                    println!("cargo::rerun-if-changed={}", path.display());
-                }
-            }
-        }
-        if let Some(root) = crates.parent() {
-            for part in ["Cargo.toml", "Cargo.lock"] {
-                println!("cargo::rerun-if-changed={}", root.join(part).display());
-            }
-        }
-        return sibling;
+    let manifest = crates.join("zmalloc-preload/Cargo.toml");
+    if !manifest.exists() {
+        return None;
     }
+    let parts =
+        ["zmalloc-preload", "zmalloc"].map(|package| ["Cargo.toml", "build.rs", "src"].map(|part| [package, part]));
+    let files = parts.iter().flatten().map(|part| crates.join(part.join("/")));
+    for file in files.chain([crates.join("../Cargo.toml"), crates.join("../Cargo.lock")]).filter(|file| file.exists()) {
+        println!("cargo::rerun-if-changed={}", file.display());
+    }
+    Some(manifest)
+}
 
-    let package = out.join("preload");
-    let features: String = ALLOCATORS.iter().map(|name| format!("{name} = [\"zmalloc-preload/{name}\"]\n")).collect();
+/// The manifest of a package whose only purpose is to depend on the published preload, with this allocator inside.
+fn stand_in(out: &Path, name: &str) -> PathBuf {
+    let package = out.join(format!("preload-{name}"));
+    let features = if name == "forward" { String::new() } else { format!("\"{name}\"") };
     let text = format!(
-        "[package]\nname = \"preload\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
-         [features]\n{features}\n[dependencies]\n\
-         zmalloc-preload = {{ version = \"={}\", default-features = false }}\n",
+        "[package]\nname = \"stand-in\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
+         zmalloc-preload = {{ version = \"={}\", default-features = false, features = [{features}] }}\n",
         required("CARGO_PKG_VERSION")
     );
     fs::create_dir_all(package.join("src")).expect("OUT_DIR is writable");
-    fs::write(package.join("src/lib.rs"), "").expect("OUT_DIR is writable");
+    write_if_changed(&package.join("src/lib.rs"), "");
     write_if_changed(&package.join("Cargo.toml"), &text);
     package.join("Cargo.toml")
 }
 
 /// Builds one object and says where it is.
-fn build(manifest: &Path, out: &Path, name: &str) -> PathBuf {
+fn build(sibling: Option<&Path>, out: &Path, name: &str) -> PathBuf {
     let (target, host) = (required("TARGET"), required("HOST"));
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.env_clear().envs(env::vars_os().filter(|(key, _)| is_for_nested_cargo(key)));
@@ -86,13 +82,15 @@ fn build(manifest: &Path, out: &Path, name: &str) -> PathBuf {
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "");
     // Never the directory of the cargo that waits for us, nor its lock.
     let directory = out.join("preload-target");
-    cargo.args(["build", "--package", "zmalloc-preload", "--profile", "preload", "--no-default-features"]);
-    cargo.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&directory);
+    cargo.args(["build", "--package", "zmalloc-preload", "--profile", "preload"]);
+    cargo.arg("--target-dir").arg(&directory).arg("--manifest-path");
+    match sibling {
+        Some(manifest) if name == "forward" => cargo.arg(manifest).arg("--no-default-features"),
+        Some(manifest) => cargo.arg(manifest).args(["--no-default-features", "--features", name]),
+        None => cargo.arg(stand_in(out, name)),
+    };
     for setting in PROFILE {
         cargo.arg("--config").arg(format!("profile.preload.{setting}"));
-    }
-    if name != "forward" {
-        cargo.args(["--features", name]);
     }
     let mut built = directory;
     if target != host {
