@@ -19,7 +19,8 @@ pub(crate) fn watch() {
 /// A signal handler forked inside a section that holds the lock: then it stays with the interrupted section.
 static WITHIN_SECTION: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn before() {
+/// Around a fork that runs no handlers, like `_Fork`: before it. A plain `fork` needs none of the three.
+pub extern "C" fn before() {
     if local().busy.replace(true) {
         WITHIN_SECTION.store(true, Ordering::Relaxed);
     } else {
@@ -27,14 +28,16 @@ extern "C" fn before() {
     }
 }
 
-extern "C" fn after_in_parent() {
+/// Around a fork that runs no handlers: after it in the parent, or if it failed.
+pub extern "C" fn after_in_parent() {
     if !WITHIN_SECTION.swap(false, Ordering::Relaxed) {
         super::pool().unlock();
         local().busy.set(false);
     }
 }
 
-extern "C" fn after_in_child() {
+/// Around a fork that runs no handlers: after it in the child.
+pub extern "C" fn after_in_child() {
     let local = local();
     super::pool().keep_only(local.slot.get());
     if !WITHIN_SECTION.swap(false, Ordering::Relaxed) {

@@ -41,7 +41,7 @@ pub(crate) enum Stage {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(any(miri, loom, feature = "portable-thread-local"))))]
 mod place {
-    use super::Local;
+    use super::{Local, Slot};
 
     core::arch::global_asm!(
         ".pushsection .tbss.zmalloc_local_0_1,\"awT\",@nobits",
@@ -72,11 +72,28 @@ mod place {
         }
         local
     }
+
+    const _: () = assert!(core::mem::offset_of!(Local, slot) == 0);
+
+    #[inline(always)]
+    pub(super) fn slot() -> *const Slot {
+        let slot: *const Slot;
+        // SAFETY: as in `get`; the slot lies at the variable's start.
+        unsafe {
+            core::arch::asm!(
+                "mov {slot}, qword ptr [rip + zmalloc_local_0_1@GOTTPOFF]",
+                "mov {slot}, qword ptr fs:[{slot}]",
+                slot = out(reg) slot,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        slot
+    }
 }
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(any(miri, loom, feature = "portable-thread-local")))))]
 mod place {
-    use super::{Cell, Local, Stage};
+    use super::{Cell, Local, Slot, Stage};
 
     std::thread_local! {
         static LOCAL: Local = const {
@@ -96,6 +113,11 @@ mod place {
         // Without a destructor, this never fails and never allocates.
         LOCAL.with(|local| local as *const Local)
     }
+
+    #[inline(always)]
+    pub(super) fn slot() -> *const Slot {
+        LOCAL.with(|local| local.slot.get())
+    }
 }
 
 /// The calling thread's part.
@@ -104,4 +126,11 @@ pub(crate) fn local<'thread>() -> &'thread Local {
     // SAFETY: the address is this thread's own storage, all zeros or written by this module's callers, and lives as
     // long as the thread does. `Local` is not `Sync`, so the reference stays in the thread.
     unsafe { &*place::get() }
+}
+
+/// The calling thread's slot, if it has one; an instruction less than by way of [`local`].
+#[inline(always)]
+pub(crate) fn slot() -> Option<&'static Slot> {
+    // SAFETY: a thread's slot is null or valid as long as the process lives.
+    unsafe { place::slot().as_ref() }
 }

@@ -31,11 +31,14 @@ mod thread;
 mod way;
 
 pub use details::{Detail, Detailed, Details, SizeClasses, TotalsOnly};
+pub use fork::{after_in_child as after_fork_in_child, after_in_parent as after_fork_in_parent, before as before_fork};
 pub use pool::Pool;
 #[cfg(all(ledger_slots, not(loom)))]
 pub use segment::{Identity, Notes, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIABLE, Segment, SegmentError, Snapshot};
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
+#[cfg(ledger_slots)]
+pub use way::{Charge, look, try_charge, try_credit};
 #[cfg(ledger_slots)]
 pub(crate) use way::{Counting, backend_counts_allocation, backend_counts_free, begin_backend, look_backend};
 pub use way::{charge, credit};

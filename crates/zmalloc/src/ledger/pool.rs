@@ -142,6 +142,12 @@ impl Pool {
         self.lock.with(|| section(self))
     }
 
+    /// Slots that were ever claimed.
+    #[cfg(all(ledger_slots, not(loom)))]
+    pub(crate) fn claimed(&self) -> usize {
+        self.claimed.load(Ordering::Acquire) as usize
+    }
+
     /// How many slots lie in place.
     pub(crate) fn first_slots(&self) -> usize {
         self.first.len()

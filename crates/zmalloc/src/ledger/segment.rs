@@ -140,6 +140,29 @@ impl Segment {
         header.magic.store(MAGIC, Ordering::Release);
     }
 
+    /// The bytes at the start of this segment that are in use now: what a copy of it has to hold.
+    pub fn bytes_used(&self) -> usize {
+        let claimed = self.pool().claimed().clamp(1, SEGMENT_SLOTS);
+        Segment::BYTES_ALWAYS_USED + (claimed - 1) * size_of::<Slot>()
+    }
+
+    /// In a forked child: makes this fresh segment the child's, out of the `parent`'s as it was at the fork, as
+    /// [`inherit`](Segment::inherit) says. No reader takes it until [`Segment::publish`].
+    ///
+    /// # Safety
+    /// 1. Nobody else uses this segment yet, and its start is writable for `parent.bytes_used()` bytes. 2. `parent` is
+    ///    another segment; who still counts there makes this copy inexact, nothing worse.
+    pub unsafe fn inherit_from(&self, parent: &Segment) {
+        const AFTER_MAGIC: usize = offset_of!(Segment, header) + offset_of!(Header, magic) + size_of::<AtomicU64>();
+        let (from, to) = (core::ptr::from_ref(parent).cast::<u8>(), core::ptr::from_ref(self).cast_mut().cast::<u8>());
+        // SAFETY: 1. both are as long as what is in use, and everything in them is an atomic, so may be written behind
+        // the shared reference. 2. They are apart.
+        unsafe {
+            to.add(AFTER_MAGIC).copy_from_nonoverlapping(from.add(AFTER_MAGIC), parent.bytes_used() - AFTER_MAGIC)
+        };
+        self.inherit();
+    }
+
     /// In a forked child, whose segment is a copy of its parent's: what the parent did is inherited, not the child's,
     /// and the child's peak and end are its own. Called before the child's other handlers count anything.
     pub fn inherit(&self) {

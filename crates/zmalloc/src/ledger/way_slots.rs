@@ -1,7 +1,7 @@
 //! The ledger's fastest way: each thread counts in its own slot, or lets the backend count.
 
 use super::guard::with_pool;
-use super::local::{Stage, local};
+use super::local::{Stage, local, slot};
 use super::slot::{SharedWriter, SingleWriter, Slot};
 use super::sync::Ordering;
 use super::thread::register;
@@ -11,8 +11,7 @@ use crate::backend::Backend;
 /// Counts a block given out.
 #[inline(always)]
 pub fn charge<D: Detail>(requested: usize, charged: usize) {
-    // SAFETY: a thread's slot is null or valid as long as the process lives.
-    match unsafe { local().slot.get().as_ref() } {
+    match slot() {
         Some(slot) => charge_slot::<D>(slot, requested, charged),
         None => charge_without_slot::<D>(requested, charged),
     }
@@ -21,10 +20,47 @@ pub fn charge<D: Detail>(requested: usize, charged: usize) {
 /// Counts a block taken back.
 #[inline(always)]
 pub fn credit<D: Detail>(requested: usize, charged: usize) {
-    // SAFETY: a thread's slot is null or valid as long as the process lives.
-    match unsafe { local().slot.get().as_ref() } {
+    match slot() {
         Some(slot) => credit_slot::<D>(slot, requested, charged),
         None => credit_without_slot::<D>(requested, charged),
+    }
+}
+
+/// What [`try_charge`] leaves to its caller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Charge {
+    /// Nothing: the block is counted.
+    Counted,
+    /// The block is counted, and the thread has risen enough for [`look`].
+    Look,
+    /// The block is not counted, as the thread has no slot: [`charge`] it.
+    Refused,
+}
+
+/// Counts a block given out, if the thread has a slot. What is rare is left to the caller, who can do it last: then a
+/// function that counts saves no registers for it.
+#[inline(always)]
+pub fn try_charge<D: Detail>(requested: usize, charged: usize) -> Charge {
+    let Some(slot) = slot() else { return Charge::Refused };
+    D::charge::<SingleWriter>(slot, requested, charged);
+    if slot.charge::<SingleWriter>(charged) { Charge::Look } else { Charge::Counted }
+}
+
+/// Counts a block taken back, if the thread has a slot; else answers false, and [`credit`] does it.
+#[inline(always)]
+pub fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
+    let slot = slot();
+    if let Some(slot) = slot {
+        credit_slot::<D>(slot, requested, charged);
+    }
+    slot.is_some()
+}
+
+/// Looks for the peak, after an allocation of this thread's.
+#[cold]
+pub fn look() {
+    if let Some(slot) = slot() {
+        tripped(slot);
     }
 }
 

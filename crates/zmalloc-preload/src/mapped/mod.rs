@@ -1,0 +1,114 @@
+//! Memory that the program maps itself, past the allocator, counted to the page.
+//!
+//! Counted is private anonymous memory that the program may access: made by `mmap` with any access, or given access
+//! later by `mprotect`; and what it takes by `brk` and `sbrk`. Not counted are reservations without access, files and
+//! shared memory; what the C library maps for itself, like threads' stacks; what the allocator beneath maps, told by
+//! the address that it calls from; and system calls made past the C library.
+//!
+//! A signal handler that maps memory while it interrupted this bookkeeping of its own thread goes uncounted.
+
+mod calls;
+mod table;
+
+#[cfg(not(test))]
+pub(crate) use calls::{brk, mmap, mprotect, mremap, munmap, sbrk};
+
+use crate::global::Global;
+use crate::object::Object;
+use crate::{beneath, session};
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use table::{Change, Table};
+
+static TABLE: Global<Table> = Global::new(Table::new());
+/// The allocator beneath, and this object, whose own mappings do not count.
+static EXEMPT: Global<[Object; 2]> = Global::new([Object::NONE; 2]);
+/// What the program took by `brk` and `sbrk`.
+static BREAK: AtomicUsize = AtomicUsize::new(0);
+
+/// Prepares, while starting.
+pub(crate) fn begin() {
+    // SAFETY: nobody else looks before the start is done.
+    unsafe { *EXEMPT.get() = [beneath::object(), Object::of(begin as *const c_void)] };
+}
+
+/// Whether the code at `caller` is the program's, so that what it maps counts.
+fn is_program(caller: *const c_void) -> bool {
+    // SAFETY: written only by `begin`.
+    unsafe { !(*EXEMPT.get()).iter().any(|object| object.contains(caller)) }
+}
+
+/// Works on the table, and counts what that changed. `None` inside a signal handler that interrupted just that.
+fn with_table<R>(work: impl FnOnce(&mut Table, &mut Change) -> R) -> Option<R> {
+    if !acquire() {
+        return None;
+    }
+    let mut change = Change::default();
+    // SAFETY: the lock is held, and not by a caller further up.
+    let result = work(unsafe { &mut *TABLE.get() }, &mut change);
+    count(change);
+    release();
+    Some(result)
+}
+
+fn count(change: Change) {
+    let Some(segment) = session::segment() else { return };
+    if change.charged > change.credited {
+        segment.charge_mapped(change.charged - change.credited);
+    } else if change.credited > change.charged {
+        segment.credit_mapped(change.credited - change.charged);
+    }
+}
+
+/// Counts a move of the program's break.
+fn count_break(from: usize, to: usize) {
+    let change = if to >= from {
+        BREAK.fetch_add(to - from, Ordering::Relaxed);
+        Change { charged: to - from, credited: 0 }
+    } else {
+        // What the program gives back beyond what it took was the C library's.
+        let mut credited = 0;
+        let _ = BREAK.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            credited = taken.min(from - to);
+            Some(taken - credited)
+        });
+        Change { charged: 0, credited }
+    };
+    count(change);
+}
+
+/// The thread that holds the table, or 0.
+static HOLDER: AtomicUsize = AtomicUsize::new(0);
+
+/// False if this thread holds it already: in a signal handler, which must not wait for itself.
+fn acquire() -> bool {
+    // SAFETY: no conditions.
+    let me = unsafe { libc::pthread_self() } as usize;
+    loop {
+        match HOLDER.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => return true,
+            Err(holder) if holder == me => return false,
+            // SAFETY: no conditions.
+            Err(_) => unsafe { libc::sched_yield() },
+        };
+    }
+}
+
+fn release() {
+    HOLDER.store(0, Ordering::Release);
+}
+
+/// A signal handler forked while it interrupted the bookkeeping: the lock stays with what it interrupted.
+static WITHIN: AtomicBool = AtomicBool::new(false);
+
+/// Before a fork: a child must not begin with a lock whose holder is not there.
+pub(crate) fn lock() {
+    WITHIN.store(!acquire(), Ordering::Relaxed);
+}
+
+/// After a fork, on both sides.
+pub(crate) fn unlock() {
+    if !WITHIN.swap(false, Ordering::Relaxed) {
+        release();
+    }
+}
