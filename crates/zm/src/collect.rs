@@ -201,7 +201,7 @@ impl Collector {
         // Pids grow until they start again from below.
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let last = load.split_ascii_whitespace().last().and_then(|last| last.parse::<u32>().ok()).unwrap_or(0);
-        let is_later = |pid: u32| if last > program { pid > program } else { pid > program || pid <= last };
+        let is_later = |pid: u32| if last >= program { pid > program } else { pid > program || pid <= last };
         let session = self.directory.as_os_str().as_bytes();
         let mut session_line = format!("\0{}=", zmalloc::ledger::SESSION_VARIABLE).into_bytes();
         session_line.extend(session);

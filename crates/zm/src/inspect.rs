@@ -111,6 +111,11 @@ pub fn is_loadable_here(library: &Path) -> bool {
     read_start(library).is_some_and(|start| is_elf(&start) && is_same_machine(&start))
 }
 
+/// Whether an executable's file defines `malloc`; `None` if it cannot be read.
+pub fn defines_malloc(file: &Path) -> Option<bool> {
+    is_elf(&read_start(file)?).then(|| reasons_in_file(file).contains(&Reason::OwnMalloc))
+}
+
 /// The interpreter that a script's first line names; behind `env`, the program that it will find.
 fn interpreter_of_script(file: &Path) -> Option<PathBuf> {
     let start = read_start(file)?;

@@ -42,6 +42,17 @@ fn a_program_with_its_own_malloc() {
 }
 
 #[test]
+fn a_program_at_a_fixed_address_is_not_taken_for_one_with_its_own_malloc() {
+    // The address of malloc is taken, so that the executable has a stub that stands for it.
+    let source =
+        "#include <stdlib.h>\nvoid *(*volatile get)(size_t) = malloc;\nint main(void) { get(100000); return 0; }";
+    let scratch = Scratch::new();
+    let ran = run(&[&scratch.compile("fixed", source, &["-no-pie", "-fno-pie"])]);
+    assert!(ran.process("fixed")["used_bytes"].as_u64().unwrap() >= 100_000);
+    assert!(ran.reasons().is_empty(), "{:#}", ran.json);
+}
+
+#[test]
 fn a_program_that_takes_the_preload_away_from_itself() {
     // As `env -i` does to the program that it becomes, there is no telling from the file.
     let scratch = Scratch::new();

@@ -11,7 +11,7 @@ use crate::cli::Run;
 use crate::collect::{Collected, Collector, End, Image};
 use crate::error::Error;
 use crate::export::Export;
-use crate::inspect::{Inspection, Reason};
+use crate::inspect::{self, Inspection, Reason};
 use crate::report::text::{Style, render};
 use crate::report::{NotCounted, Process, RSS_FROM_SAMPLES, Report, SCHEMA, Totals};
 use crate::session::Session;
@@ -148,8 +148,10 @@ fn not_counted(collected: &Collected, inspection: Option<&Inspection>, pid: u32)
     }
     for image in collected.images.iter().filter(|image| image.snapshot.notes.own_malloc) {
         let exe = &image.snapshot.executable;
-        // Once for each program, however often it ran.
-        if !list.iter().any(|known| known.exe == *exe && known.reason == Reason::OwnMalloc.name()) {
+        // Once for each program, however often it ran. A process compares addresses, and in an executable at a fixed
+        // address that of `malloc` may be a stub for the real one; the file tells for sure.
+        let known = list.iter().any(|known| known.exe == *exe && known.reason == Reason::OwnMalloc.name());
+        if !known && inspect::defines_malloc(Path::new(exe)) != Some(false) {
             list.push(NotCounted::new(exe, Some(image.snapshot.pid), Reason::OwnMalloc));
         }
     }
@@ -163,7 +165,7 @@ fn remarks(processes: &[Process], collected: &Collected, directory: &Path) -> Ve
     }
     if processes.iter().any(|process| process.rss_peak_bytes.is_none() && !process.became_program()) {
         remarks.push(
-            "peak RSS with ? is unknown: the process was gone, without noting it, before it was first looked at"
+            "peak RSS with ? is unknown: the process was killed, or became another program, before it was first looked at"
                 .to_owned(),
         );
     }
