@@ -1,0 +1,294 @@
+//! The report for people: a table of processes, and where the bytes of the largest of them are.
+
+use super::{Process, RSS_FROM_SAMPLES, Report};
+use crate::format::{bytes, count, exact_bytes, rate, ratio, seconds};
+use comfy_table::{CellAlignment, Table};
+use std::fmt::Write;
+
+/// More processes than this are summed up in a line.
+const ROWS: usize = 12;
+const CLASS_ROWS: usize = 6;
+
+const LEGEND: &str = "\
+live, allocated: bytes that the allocator set aside for blocks. mapped: anonymous mappings of the program's own, beside it.
+RSS/live: peak RSS over peak live; RSS is also code, stacks and mappings, so it says little of a small heap.";
+
+/// How parts of the text stand out.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Whether escape sequences are welcome.
+    pub colored: bool,
+}
+
+impl Style {
+    fn strong(self, text: &str) -> String {
+        self.wrap("1", text)
+    }
+
+    fn quiet(self, text: &str) -> String {
+        self.wrap("2", text)
+    }
+
+    fn warning(self, text: &str) -> String {
+        self.wrap("33", text)
+    }
+
+    fn wrap(self, code: &str, text: &str) -> String {
+        if self.colored { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// The whole report, ended by a newline.
+pub fn render(report: &Report, style: Style) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}", style.strong(&headline(report)));
+    if !report.processes.is_empty() {
+        let _ = writeln!(text, "\n{}", processes(report, style));
+    }
+    if let Some(largest) = largest(report) {
+        let _ = writeln!(text, "\n{}", blocks(largest, style));
+    }
+    text.push('\n');
+    if !report.processes.is_empty() {
+        let _ = writeln!(text, "{}", style.quiet(LEGEND));
+    }
+    for not_counted in &report.not_counted {
+        let _ = writeln!(text, "{} {}", style.warning("not counted:"), plain(&not_counted.text));
+    }
+    for remark in &report.remarks {
+        let _ = writeln!(text, "{}", style.quiet(&plain(remark)));
+    }
+    text
+}
+
+fn headline(report: &Report) -> String {
+    let program = report.command.first().map_or("", |program| super::short_name(program));
+    let end = match (report.exit_code, report.signal) {
+        (Some(code), _) => format!("exit {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    };
+    format!("zm: {} | {} | {end} | {}", plain(program), report.backend, seconds(report.wall_seconds))
+}
+
+fn processes(report: &Report, style: Style) -> String {
+    // A shell's fork is its program for the moment until the exec: a row for each would hide the others.
+    let (forks, mut shown): (Vec<&Process>, Vec<&Process>) =
+        report.processes.iter().partition(|process| process.became_program());
+    let cut = shown.len() > ROWS;
+    if cut {
+        shown.sort_by_key(|process| std::cmp::Reverse(process.used_peak_bytes));
+    }
+    let rest = shown.split_off(ROWS.min(shown.len()));
+
+    let mut table = table(&[
+        ("pid", CellAlignment::Right),
+        ("program", CellAlignment::Left),
+        ("live at exit", CellAlignment::Right),
+        ("peak live", CellAlignment::Right),
+        ("peak mapped", CellAlignment::Right),
+        ("peak RSS", CellAlignment::Right),
+        ("RSS/live", CellAlignment::Right),
+        ("allocations", CellAlignment::Right),
+        ("allocated", CellAlignment::Right),
+        ("per second", CellAlignment::Right),
+    ]);
+    for process in shown {
+        let sampled = if process.rss_peak_source == Some(RSS_FROM_SAMPLES) { ">" } else { "" };
+        table.add_row([
+            process.pid.to_string(),
+            name_with_end(process),
+            bytes(process.used_bytes),
+            bytes(process.used_peak_bytes),
+            bytes(process.mapped_peak_bytes),
+            process.rss_peak_bytes.map_or("?".to_owned(), |peak| format!("{sampled}{}", bytes(peak))),
+            process.fragmentation_ratio.map_or("-".to_owned(), ratio),
+            count(process.allocations_total),
+            bytes(process.allocated_bytes_total),
+            process.allocated_bytes_per_second.map_or("-".to_owned(), rate),
+        ]);
+    }
+    if report.processes.len() > 1 {
+        let totals = &report.totals;
+        let per_second = totals.allocated_bytes_total as f64 / report.wall_seconds;
+        let mut row = vec![String::new(), format!("all {}", count(totals.processes))];
+        row.resize(7, String::new());
+        row.extend([count(totals.allocations_total), bytes(totals.allocated_bytes_total), rate(per_second)]);
+        table.add_row(row);
+    }
+
+    let mut lines = lines(&table);
+    if let Some(head) = lines.first_mut() {
+        *head = style.quiet(head);
+    }
+    let before_total = lines.len() - usize::from(report.processes.len() > 1);
+    let mut sums = Vec::new();
+    if cut {
+        sums.push(sum("more", &rest));
+    }
+    if !forks.is_empty() {
+        sums.push(sum(
+            if forks.len() == 1 { "fork that became a program" } else { "forks that became programs" },
+            &forks,
+        ));
+    }
+    lines.splice(before_total..before_total, sums.iter().map(|line| style.quiet(line)));
+    lines.join("\n")
+}
+
+/// A line for processes without a row.
+fn sum(what: &str, processes: &[&Process]) -> String {
+    let most = processes.iter().map(|process| process.used_peak_bytes).max().unwrap_or(0);
+    let allocated = processes.iter().fold(0u64, |sum, process| sum.saturating_add(process.allocated_bytes_total));
+    let (number, each) = (count(processes.len() as u64), if processes.len() == 1 { "" } else { " at most in each" });
+    format!("  and {number} {what}: {} live{each}, {} allocated", bytes(most), bytes(allocated))
+}
+
+fn name_with_end(process: &Process) -> String {
+    let name = plain(process.name());
+    match process.ended {
+        "killed" => format!("{name} (killed)"),
+        "running" => format!("{name} (running)"),
+        _ => name,
+    }
+}
+
+/// The process whose blocks are shown.
+fn largest(report: &Report) -> Option<&Process> {
+    let counted = report.processes.iter().filter(|process| process.used_peak_bytes > 0);
+    // Of equals, the first that started.
+    counted.rev().max_by_key(|process| process.used_peak_bytes)
+}
+
+fn blocks(process: &Process, style: Style) -> String {
+    let mut text = format!(
+        "{}: {} live at exit in {} {}, peak {}",
+        style.strong(&format!("{} ({})", plain(process.name()), process.pid)),
+        exact_bytes(process.used_bytes),
+        count(process.live_blocks),
+        if process.live_blocks == 1 { "block" } else { "blocks" },
+        exact_bytes(process.used_peak_bytes),
+    );
+    let mut classes: Vec<_> = process.size_classes.iter().collect();
+    classes.sort_by_key(|class| std::cmp::Reverse((class.live_bytes, class.allocated_bytes_total)));
+    if classes.is_empty() {
+        return text;
+    }
+    let more = classes.len().saturating_sub(CLASS_ROWS);
+    classes.truncate(CLASS_ROWS);
+
+    let mut table = table(&[
+        ("block size", CellAlignment::Left),
+        ("live blocks", CellAlignment::Right),
+        ("live bytes", CellAlignment::Right),
+        ("allocations", CellAlignment::Right),
+        ("allocated", CellAlignment::Right),
+    ]);
+    for class in classes {
+        table.add_row([
+            class.to_bytes.map_or(format!("from {}", bytes(class.from_bytes)), |to| range(class.from_bytes, to)),
+            count(class.live_blocks),
+            bytes(class.live_bytes),
+            count(class.allocations_total),
+            bytes(class.allocated_bytes_total),
+        ]);
+    }
+    for (index, line) in lines(&table).into_iter().enumerate() {
+        let line = if index == 0 { style.quiet(&line) } else { line };
+        let _ = write!(text, "\n{line}");
+    }
+    if more > 0 {
+        let classes = if more == 1 { "size class" } else { "size classes" };
+        let _ = write!(text, "\n{}", style.quiet(&format!("  and {more} more {classes}")));
+    }
+    text
+}
+
+/// `25 to 28 B`, `256.0 to 320.0 KiB`; both ends to the byte while they are short.
+fn range(from: u64, to: u64) -> String {
+    if to < 10_000 {
+        return format!("{} to {} B", count(from), count(to));
+    }
+    let (from, to) = (bytes(from), bytes(to));
+    match (from.split_once(' '), to.split_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number} to {to}"),
+        _ => format!("{from} to {to}"),
+    }
+}
+
+fn table(columns: &[(&str, CellAlignment)]) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(columns.iter().map(|(name, _)| *name));
+    for (column, (_, alignment)) in table.column_iter_mut().zip(columns) {
+        column.set_cell_alignment(*alignment);
+        column.set_padding((2, 0));
+    }
+    table
+}
+
+fn lines(table: &Table) -> Vec<String> {
+    table.lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// Names come from programs, which may have put anything into them: nothing that a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::example;
+    use super::*;
+
+    #[test]
+    fn a_report_reads_like_this() {
+        let text = render(&example(), Style { colored: false });
+        let expected = "\
+zm: sh | forward | exit 3 | 2.50 s
+
+  pid  program        live at exit  peak live  peak mapped    peak RSS  RSS/live  allocations  allocated   per second
+  101  sh                  1.2 KiB    1.0 MiB      1.0 MiB     2.0 MiB      2.00       20,000    4.0 MiB    2.0 MiB/s
+  102  sort (killed)       1.2 KiB  300.0 MiB      1.0 MiB  >600.0 MiB      2.00       20,000    1.2 GiB  600.0 MiB/s
+       all 2                                                                           40,000    1.2 GiB  481.6 MiB/s
+
+sort (102): 1,234 bytes live at exit in 3 blocks, peak 314,572,800 bytes
+  block size    live blocks  live bytes  allocations  allocated
+  from 1.0 MiB            1     1.2 KiB        1,000    1.2 GiB
+  21 to 24 B              2        48 B       19,000  445.3 KiB
+
+live, allocated: bytes that the allocator set aside for blocks. mapped: anonymous mappings of the program's own, beside it.
+RSS/live: peak RSS over peak live; RSS is also code, stacks and mappings, so it says little of a small heap.
+not counted: go is a Go program: the Go runtime's own heap is not counted, only what C code in it allocates
+remark
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn many_processes_are_summed_up() {
+        let mut report = example();
+        report.processes = (0..4333)
+            .map(|index| {
+                let mut process = example().processes.remove(0);
+                process.pid = index;
+                process.used_peak_bytes = u64::from(index);
+                process
+            })
+            .collect();
+        report.totals = super::super::Totals::of(&report.processes);
+        let text = render(&report, Style { colored: false });
+        assert!(text.contains("\n  and 4,321 more: 4.2 KiB live at most in each, 16.9 GiB allocated\n"), "{text}");
+        assert!(text.contains("all 4,333"), "{text}");
+        assert_eq!(text.lines().filter(|line| line.contains("  sh  ")).count(), ROWS);
+    }
+
+    #[test]
+    fn names_cannot_command_the_terminal() {
+        let mut report = example();
+        report.processes[1].exe = "/tmp/\x1b[2Jevil\n".to_owned();
+        let text = render(&report, Style { colored: false });
+        assert!(text.contains("?[2Jevil?") && !text.contains('\x1b'), "{text}");
+        assert!(render(&report, Style { colored: true }).contains("\x1b[1mzm:"));
+    }
+}

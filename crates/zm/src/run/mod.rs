@@ -1,0 +1,201 @@
+//! `zm run`: the steps from the command line to the report.
+
+pub mod inherited;
+mod launch;
+pub mod signal;
+
+pub use signal::Outcome;
+
+use crate::backend::Backend;
+use crate::cli::Run;
+use crate::collect::{Collected, Collector, End, Image};
+use crate::error::Error;
+use crate::export::Export;
+use crate::inspect::{self, Inspection, Reason};
+use crate::report::text::{Style, render};
+use crate::report::{NotCounted, Process, RSS_FROM_SAMPLES, Report, SCHEMA, Totals};
+use crate::session::Session;
+use inherited::Inherited;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::time::Instant;
+use zmalloc::ledger::SESSION_VARIABLE;
+
+const PRELOAD_VARIABLE: &str = "LD_PRELOAD";
+const BACKEND_VARIABLE: &str = "ZMALLOC_BACKEND";
+
+/// Runs the program under the ledger, and reports.
+pub fn run(arguments: &Run, inherited: Inherited) -> Result<Outcome, Error> {
+    let backend = Backend::find(&arguments.backend).map_err(Error::Backend)?;
+    let export = match &arguments.export_json {
+        Some(path) if path.as_os_str() == "-" => return Err(Error::ExportToStdout),
+        Some(path) => Some((path, Export::create(path).map_err(|error| Error::Export(path.clone(), error))?)),
+        None => None,
+    };
+    let inspection = Inspection::of(&arguments.program[0]);
+    let mut session = Session::create()?;
+    let changes = environment(&session, &backend, inspection.as_ref())?;
+
+    let mut collector = Collector::new(session.directory());
+    signal::hold();
+    let started = Instant::now();
+    let program = launch::launch(&arguments.program, &changes, &inherited)?;
+    let ended = signal::wait(program, || collector.tick())
+        .map_err(|error| Error::System("the program cannot be waited for", error))?;
+    let wall_seconds = started.elapsed().as_secs_f64();
+
+    let pid = program as u32;
+    let collected = collector.finish(pid);
+    if collected.running_unseen > 0 || collected.images.iter().any(|image| image.end == End::Running) {
+        session.keep();
+    }
+    let waited_peak = kernels_peak(&collected, pid, ended.resident_peak);
+    let peak_of = |image: &Image| waited_peak.filter(|_| image.snapshot.pid == pid);
+    let processes: Vec<Process> = collected.images.iter().map(|image| Process::new(image, peak_of(image))).collect();
+    let (exit_code, signal) = match ended.outcome {
+        Outcome::Code(code) => (Some(code), None),
+        Outcome::Signal(signal) => (None, Some(signal)),
+    };
+    let report = Report {
+        schema: SCHEMA,
+        command: arguments.program.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        program_pid: pid,
+        backend: backend.name.to_owned(),
+        backend_source: backend.source(),
+        exit_code,
+        signal,
+        wall_seconds,
+        totals: Totals::of(&processes),
+        not_counted: not_counted(&collected, inspection.as_ref(), pid),
+        remarks: remarks(&processes, &collected, session.directory()),
+        processes,
+    };
+
+    let style = Style { colored: io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()) };
+    // Nobody may be there to read it; the program's end is passed on all the same.
+    let _ = io::stderr().write_all(render(&report, style).as_bytes());
+    if let Some((path, export)) = export {
+        let mut json = serde_json::to_vec_pretty(&report).expect("a report is plain data");
+        json.push(b'\n');
+        export.finish(&json).map_err(|error| Error::Export(path.clone(), error))?;
+    }
+    Ok(ended.outcome)
+}
+
+/// What the program's environment gets: the object, in front of what was preloaded anyway, and where to write.
+fn environment(
+    session: &Session,
+    backend: &Backend,
+    inspection: Option<&Inspection>,
+) -> Result<Vec<launch::Change>, Error> {
+    if inspection.is_some_and(|inspection| !inspection.allows_preload()) {
+        return Ok(Vec::new());
+    }
+    let object = session
+        .write_object(backend.object)
+        .map_err(|error| Error::System("the preloaded object cannot be written", error))?;
+    let mut preload = object.into_os_string();
+    if let Some(library) = &backend.library {
+        preload.push(":");
+        preload.push(library);
+    }
+    let outer = env::var_os(SESSION_VARIABLE);
+    for other in other_preloads(&env::var_os(PRELOAD_VARIABLE).unwrap_or_default(), outer.as_deref()) {
+        preload.push(":");
+        preload.push(other);
+    }
+    Ok(vec![
+        (PRELOAD_VARIABLE, Some(preload)),
+        (SESSION_VARIABLE, Some(session.directory().into())),
+        (BACKEND_VARIABLE, backend.variable.map(OsString::from)),
+    ])
+}
+
+/// What was preloaded before, without the object of a zm around this one: two would count each block twice.
+fn other_preloads(preload: &OsStr, outer_session: Option<&OsStr>) -> Vec<OsString> {
+    let entries = preload.as_bytes().split(|byte| b" :".contains(byte)).filter(|entry| !entry.is_empty());
+    let entries = entries.map(|entry| OsString::from_vec(entry.to_vec()));
+    entries.filter(|entry| outer_session.is_none_or(|session| !Path::new(entry).starts_with(session))).collect()
+}
+
+/// The kernel's peak of the program's resident memory, if it is the peak of one image, and of that image.
+fn kernels_peak(collected: &Collected, pid: u32, peak: u64) -> Option<u64> {
+    let images = collected.images.iter().filter(|image| image.snapshot.pid == pid).count();
+    // The kernel counts the fork of zm that the program began as; what is above it is the program's own.
+    // SAFETY: plain data, and its place.
+    let own = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        usage.ru_maxrss as u64 * 1024
+    };
+    (images == 1 && peak > own).then_some(peak)
+}
+
+/// What is known not to be counted: of the program from its file, of all processes from what they say.
+fn not_counted(collected: &Collected, inspection: Option<&Inspection>, pid: u32) -> Vec<NotCounted> {
+    let mut list: Vec<NotCounted> = Vec::new();
+    let seen = collected.images.iter().any(|image| image.snapshot.pid == pid);
+    if let Some(inspection) = inspection {
+        let file = std::fs::canonicalize(&inspection.file).unwrap_or_else(|_| inspection.file.clone());
+        let exe = file.display().to_string();
+        list.extend(inspection.reasons.iter().map(|&reason| NotCounted::new(&exe, Some(pid), reason)));
+        if !seen && list.is_empty() {
+            list.push(NotCounted::new(&exe, Some(pid), Reason::NotLoaded));
+        }
+    }
+    for image in collected.images.iter().filter(|image| image.snapshot.notes.own_malloc) {
+        let exe = &image.snapshot.executable;
+        // Once for each program, however often it ran. A process compares addresses, and in an executable at a fixed
+        // address that of `malloc` may be a stub for the real one; the file tells for sure.
+        let known = list.iter().any(|known| known.exe == *exe && known.reason == Reason::OwnMalloc.name());
+        if !known && inspect::defines_malloc(Path::new(exe)) != Some(false) {
+            list.push(NotCounted::new(exe, Some(image.snapshot.pid), Reason::OwnMalloc));
+        }
+    }
+    list
+}
+
+fn remarks(processes: &[Process], collected: &Collected, directory: &Path) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if processes.iter().any(|process| process.rss_peak_source == Some(RSS_FROM_SAMPLES)) {
+        remarks.push("peak RSS with > was sampled while the process ran: the true peak is at least that".to_owned());
+    }
+    if processes.iter().any(|process| process.rss_peak_bytes.is_none() && !process.became_program()) {
+        remarks.push(
+            "peak RSS with ? is unknown: the process was killed, or became another program, before it was first looked at"
+                .to_owned(),
+        );
+    }
+    let running = processes.iter().filter(|process| process.ended == "running").count();
+    if running > 0 {
+        let they =
+            if running == 1 { "1 process runs on; its figures are" } else { "some processes run on; figures are" };
+        remarks.push(format!("{they} of now, and its ledger stays in {}", directory.display()));
+    }
+    if collected.running_unseen > 0 {
+        let (count, verb) = (collected.running_unseen, if collected.running_unseen == 1 { " runs" } else { "es run" });
+        remarks.push(format!("{count} more process{verb} on without a ledger"));
+    }
+    if let Some(error) = collected.unreadable.first() {
+        let count = collected.unreadable.len();
+        remarks.push(format!("{count} ledger{} could not be read: {error}", if count == 1 { "" } else { "s" }));
+    }
+    remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_preloads_stay_and_an_outer_zm_goes() {
+        let list = |text: &str, outer: Option<&str>| other_preloads(text.as_ref(), outer.map(OsStr::new));
+        assert_eq!(list("", None), [] as [&str; 0]);
+        assert_eq!(list("/a.so b.so::/c.so", None), ["/a.so", "b.so", "/c.so"]);
+        assert_eq!(list("/s/zm.1.a/libzmalloc_preload.so:/c.so", Some("/s/zm.1.a")), ["/c.so"]);
+        assert_eq!(list("/s/zm.1.ab/x.so", Some("/s/zm.1.a")), ["/s/zm.1.ab/x.so"]);
+    }
+}

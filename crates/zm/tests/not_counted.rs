@@ -1,0 +1,78 @@
+//! What cannot be counted runs all the same, and is said.
+
+mod common;
+use common::{Scratch, run};
+
+const ALLOCATES: &str = "#include <stdlib.h>\n#include <stdio.h>\nint main(void) { char *p = malloc(100000); p[0] = 1; puts(\"ran\"); return 6; }";
+
+#[test]
+fn a_static_program() {
+    let scratch = Scratch::new();
+    let program = scratch.compile("static", ALLOCATES, &["-static"]);
+    let ran = run(&[&program]);
+    assert_eq!((ran.stdout().as_str(), ran.output.status.code()), ("ran\n", Some(6)));
+    assert_eq!(ran.reasons(), ["static"]);
+    assert!(ran.processes().is_empty());
+    assert!(ran.stderr().contains("not counted: static is statically linked"), "{}", ran.stderr());
+
+    // Through a script, whose interpreter it is.
+    let script = scratch.script("script", &format!("#!{}\n", program.display()));
+    let ran = run(&[&script]);
+    assert_eq!((ran.stdout().as_str(), ran.reasons()), ("ran\n", vec!["static"]));
+}
+
+#[test]
+fn a_program_with_its_own_malloc() {
+    let scratch = Scratch::new();
+    let source = format!(
+        "{ALLOCATES}\nstatic char heap[1 << 22]; static size_t used;\n\
+         void *malloc(size_t n) {{ void *p = heap + used; used += (n + 15) & ~15ul; return p; }}\n\
+         void free(void *p) {{}}\n\
+         void *calloc(size_t n, size_t s) {{ return malloc(n * s); }}\n\
+         void *realloc(void *p, size_t n) {{ return malloc(n); }}\n"
+    );
+    let program = scratch.compile("own", &source, &["-rdynamic"]);
+    let ran = run(&[&program]);
+    assert_eq!((ran.stdout().as_str(), ran.output.status.code()), ("ran\n", Some(6)));
+    assert_eq!(ran.reasons(), ["own_malloc"], "{:#}", ran.json);
+    assert!(ran.stderr().contains("own defines malloc itself"));
+    // As a child it is found too: it says so itself.
+    let ran = run(&["sh", "-c", &format!("{}; true", program.display())]);
+    assert_eq!(ran.reasons(), ["own_malloc"], "{:#}", ran.json);
+}
+
+#[test]
+fn a_program_at_a_fixed_address_is_not_taken_for_one_with_its_own_malloc() {
+    // The address of malloc is taken, so that the executable has a stub that stands for it.
+    let source =
+        "#include <stdlib.h>\nvoid *(*volatile get)(size_t) = malloc;\nint main(void) { get(100000); return 0; }";
+    let scratch = Scratch::new();
+    let ran = run(&[&scratch.compile("fixed", source, &["-no-pie", "-fno-pie"])]);
+    assert!(ran.process("fixed")["used_bytes"].as_u64().unwrap() >= 100_000);
+    assert!(ran.reasons().is_empty(), "{:#}", ran.json);
+}
+
+#[test]
+fn a_program_that_takes_the_preload_away_from_itself() {
+    // As `env -i` does to the program that it becomes, there is no telling from the file.
+    let scratch = Scratch::new();
+    let program = scratch.compile("plain", ALLOCATES, &[]);
+    let ran = run(&["sh", "-c", &format!("env -i {}; env -i {}", program.display(), program.display())]);
+    assert_eq!(ran.stdout(), "ran\nran\n");
+    assert!(!ran.processes().iter().any(|process| common::has_name(process, "plain")));
+}
+
+#[test]
+fn a_setuid_program_is_known_from_its_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    let program = scratch.compile("raised", ALLOCATES, &[]);
+    // Only root can make a file that belongs to somebody else.
+    if std::os::unix::fs::chown(&program, Some(65534), Some(65534)).is_err() {
+        return;
+    }
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    let ran = run(&[&program]);
+    assert_eq!((ran.stdout().as_str(), ran.reasons()), ("ran\n", vec!["privileged"]));
+    assert!(ran.processes().is_empty());
+}
