@@ -10,12 +10,13 @@
 //! | `Tcmalloc` | `tcmalloc` | gperftools' tcmalloc, of the system | a table up to 1 KiB, a look-up beyond |
 //! | `Apple` | (on Apple's systems) | the system's | a look-up |
 //! | [`Libc`] | | the C library's | a look-up |
-//! | [`SizePrefix`] | | any other, behind [`PlainAllocator`] | a header before the block |
+//! | [`SizePrefix`] | | any other, behind [`PlainAllocator`] | the layout, or a header before the block |
 
 use core::alloc::Layout;
 
 #[cfg(any(target_vendor = "apple", feature = "apple-stand-in"))]
 mod apple;
+mod c_calls;
 #[cfg(feature = "jemalloc")]
 mod jemalloc;
 mod libc;
