@@ -5,7 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::mpsc;
-use zmalloc::backend::{Allocation, Backend, Libc, PlainAllocator, PlainLibc, SizePrefix};
+use zmalloc::backend::{Backend, Libc, PlainAllocator, PlainLibc, SizePrefix};
 use zmalloc::ledger::{Detail, Detailed, TotalsOnly};
 use zmalloc::{Zmalloc, used_memory};
 
@@ -48,13 +48,11 @@ fn every_small_size_and_alignment_is_credited_what_it_was_charged() {
                 let layout = Layout::from_size_align(size, 1 << log).unwrap();
                 // SAFETY: a size above 0; the block is freed once, with its layout or by itself.
                 unsafe {
-                    for by_layout in [true, false] {
-                        let Allocation { ptr, charged } = B::allocate(layout);
+                    for end in [End::ByLayout, End::Alone, End::Charged] {
+                        let Given { ptr, charged } = by_layout::<B>(B::allocate(layout), layout);
                         assert_eq!(ptr.addr() % layout.align(), 0, "{}: {layout:?}", B::NAME);
-                        assert_eq!(B::charged_size(ptr), charged, "{}: {layout:?}", B::NAME);
                         assert!((size..=charged).contains(&B::usable_size(ptr)), "{}: {layout:?}", B::NAME);
-                        let credited = if by_layout { B::deallocate(ptr, layout) } else { B::free(ptr) };
-                        assert_eq!(credited, charged, "{}: {layout:?}", B::NAME);
+                        assert_eq!(end.credit::<B>(ptr, Some(layout)), charged, "{}: {layout:?}", B::NAME);
                     }
                 }
             }
@@ -70,17 +68,17 @@ fn a_block_resized_step_by_step_keeps_its_account() {
             let mut layout = Layout::from_size_align(1, 1 << log).unwrap();
             // SAFETY: sizes above 0; the block is freed once, with the layout it was last resized to.
             unsafe {
-                let mut block = B::allocate(layout);
+                let mut block = by_layout::<B>(B::allocate(layout), layout);
                 let sizes = (1..3000).step_by(37).chain((1..3000).rev().step_by(41)).chain([1 << 20, 600_000, 900, 30]);
                 for size in sizes {
-                    let new = B::reallocate(block.ptr, layout, size);
-                    assert_eq!(new.credited, block.charged, "{}: {layout:?} to {size}", B::NAME);
-                    assert_eq!(new.charged, B::charged_size(new.ptr), "{}: {layout:?} to {size}", B::NAME);
-                    assert_eq!(new.ptr.addr() % layout.align(), 0, "{}: {layout:?} to {size}", B::NAME);
-                    layout = Layout::from_size_align(size, layout.align()).unwrap();
-                    block = Allocation { ptr: new.ptr, charged: new.charged };
+                    let credited = by_layout::<B>(block.ptr, layout).charged;
+                    assert_eq!(credited, block.charged, "{}: {layout:?} to {size}", B::NAME);
+                    let resized = Layout::from_size_align(size, layout.align()).unwrap();
+                    block = by_layout::<B>(B::reallocate(block.ptr, layout, size), resized);
+                    assert_eq!(block.ptr.addr() % layout.align(), 0, "{}: {layout:?} to {size}", B::NAME);
+                    layout = resized;
                 }
-                assert_eq!(B::deallocate(block.ptr, layout), block.charged, "{}", B::NAME);
+                assert_eq!(End::ByLayout.credit::<B>(block.ptr, Some(layout)), block.charged, "{}", B::NAME);
             }
         }
     }
@@ -96,7 +94,10 @@ fn another_thread_credits_the_same() {
                 for (ptr, layout, charged) in receive {
                     let ptr = std::ptr::with_exposed_provenance_mut(ptr);
                     // SAFETY: a live block, freed once, here.
-                    let credited = unsafe { layout.map_or_else(|| B::free(ptr), |layout| B::deallocate(ptr, layout)) };
+                    let credited = unsafe {
+                        let end = if layout.is_some() { End::ByLayout } else { End::Charged };
+                        end.credit::<B>(ptr, layout)
+                    };
                     assert_eq!(credited, charged, "{}: {layout:?}", B::NAME);
                 }
             });
@@ -106,9 +107,9 @@ fn another_thread_credits_the_same() {
                 // SAFETY: sizes above 0, powers of two.
                 let (block, layout) = unsafe {
                     match random.below(3) {
-                        0 => (B::malloc(layout.size()), None),
-                        1 => (B::malloc_aligned(layout.align(), layout.size()), None),
-                        _ => (B::allocate(layout), Some(layout)),
+                        0 => (alone::<B>(B::malloc(layout.size())), None),
+                        1 => (alone::<B>(B::malloc_aligned(layout.align(), layout.size())), None),
+                        _ => (by_layout::<B>(B::allocate(layout), layout), Some(layout)),
                     }
                 };
                 send.send((block.ptr.expose_provenance(), layout, block.charged)).unwrap();
@@ -137,17 +138,12 @@ fn a_refusal_changes_nothing() {
 
                     for old in [100, 5000, 300_000] {
                         let layout = Layout::from_size_align(old, alignment).unwrap();
-                        let block = B::allocate(layout);
+                        let block = by_layout::<B>(B::allocate(layout), layout);
                         block.ptr.write_bytes(0x5a, old);
-                        let by_layout = B::reallocate(block.ptr, layout, size);
-                        let alone = B::realloc(block.ptr, size);
-                        for answer in [by_layout, alone] {
-                            assert!(answer.ptr.is_null(), "{}: {layout:?} to {size}", B::NAME);
-                            assert_eq!((answer.credited, answer.charged), (0, 0), "{}: {layout:?} to {size}", B::NAME);
-                        }
+                        assert!(B::reallocate(block.ptr, layout, size).is_null(), "{}: {layout:?} to {size}", B::NAME);
+                        assert!(B::realloc(block.ptr, size).is_null(), "{}: {layout:?} to {size}", B::NAME);
                         assert!(std::slice::from_raw_parts(block.ptr, old).iter().all(|&byte| byte == 0x5a));
-                        assert_eq!(B::charged_size(block.ptr), block.charged);
-                        assert_eq!(B::deallocate(block.ptr, layout), block.charged);
+                        assert_eq!(End::ByLayout.credit::<B>(block.ptr, Some(layout)), block.charged);
                     }
                 }
             }
@@ -156,14 +152,14 @@ fn a_refusal_changes_nothing() {
         // SAFETY: nothing is given out.
         unsafe {
             for size in [usize::MAX, usize::MAX - 8, usize::MAX - 4096, isize::MAX as usize + 1] {
-                assert!(B::malloc(size).ptr.is_null() && B::calloc(size).ptr.is_null(), "{}: {size}", B::NAME);
-                assert!(B::malloc_aligned(64, size).ptr.is_null(), "{}: {size}", B::NAME);
+                assert!(B::malloc(size).is_null() && B::calloc(size).is_null(), "{}: {size}", B::NAME);
+                assert!(B::malloc_aligned(64, size).is_null(), "{}: {size}", B::NAME);
             }
         }
     }
 
-    fn refused<B: Backend>(block: Allocation, layout: Layout) {
-        assert!(block.ptr.is_null() && block.charged == 0, "{}: {layout:?} gave {block:?}", B::NAME);
+    fn refused<B: Backend>(block: *mut u8, layout: Layout) {
+        assert!(block.is_null(), "{}: {layout:?} gave {block:?}", B::NAME);
     }
     for_each_backend!(check);
 }
@@ -220,18 +216,73 @@ fn the_ledger_is_a_recount() {
     for_each_backend!(check);
 }
 
+/// A block and its charge, as the ledger would read it right after the block was given out; null has none.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    ptr: *mut u8,
+    charged: usize,
+}
+
+/// The charge of a block by layout, which both ways to ask for it tell.
+///
+/// # Safety
+/// `ptr` is null or a live block of this layout.
+unsafe fn by_layout<B: Backend>(ptr: *mut u8, layout: Layout) -> Given {
+    // SAFETY: a live block of this layout.
+    unsafe {
+        if !ptr.is_null() {
+            // First as the ledger asks, which may teach the backend something.
+            assert_eq!(B::charged_size_of(ptr, layout), B::charged_size(ptr), "{}: {layout:?}", B::NAME);
+        }
+        alone::<B>(ptr)
+    }
+}
+
+/// # Safety
+/// `ptr` is null or a live block.
+unsafe fn alone<B: Backend>(ptr: *mut u8) -> Given {
+    // SAFETY: a live block.
+    Given { ptr, charged: if ptr.is_null() { 0 } else { unsafe { B::charged_size(ptr) } } }
+}
+
+/// The ways to give a block back.
+#[derive(Clone, Copy)]
+enum End {
+    ByLayout,
+    Alone,
+    Charged,
+}
+
+impl End {
+    /// The charge as the ledger would read it right before, then the end.
+    ///
+    /// # Safety
+    /// `ptr` is a live block, of that layout if there is one, which is not used again.
+    unsafe fn credit<B: Backend>(self, ptr: *mut u8, layout: Option<Layout>) -> usize {
+        // SAFETY: the caller's contract is the callees'.
+        unsafe {
+            let charged = layout.map_or_else(|| alone::<B>(ptr), |layout| by_layout::<B>(ptr, layout)).charged;
+            match (self, layout) {
+                (End::ByLayout, Some(layout)) => B::deallocate(ptr, layout),
+                (End::Charged, _) => B::free_charged(ptr, charged),
+                _ => B::free(ptr),
+            }
+            charged
+        }
+    }
+}
+
 /// What a random program runs on: a backend itself, or a heap over it.
 trait Subject: 'static {
     type Backend: Backend;
 
-    unsafe fn allocate(layout: Layout, zeroed: bool) -> Allocation;
+    unsafe fn allocate(layout: Layout, zeroed: bool) -> Given;
     /// The credit, if it is told.
-    unsafe fn deallocate(ptr: *mut u8, layout: Layout) -> Option<usize>;
-    unsafe fn reallocate(ptr: *mut u8, layout: Layout, size: usize) -> (Allocation, Option<usize>);
-    unsafe fn malloc(size: usize, zeroed: bool) -> Allocation;
-    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Allocation;
-    unsafe fn realloc(ptr: *mut u8, size: usize) -> (Allocation, Option<usize>);
-    unsafe fn free(ptr: *mut u8) -> Option<usize>;
+    unsafe fn end(end: End, ptr: *mut u8, layout: Option<Layout>) -> Option<usize>;
+    unsafe fn reallocate(ptr: *mut u8, layout: Layout, size: usize) -> (Given, Option<usize>);
+    unsafe fn malloc(size: usize, zeroed: bool) -> Given;
+    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Given;
+    unsafe fn realloc(ptr: *mut u8, size: usize) -> (Given, Option<usize>);
 }
 
 struct Direct<B>(std::marker::PhantomData<B>);
@@ -241,34 +292,35 @@ struct Direct<B>(std::marker::PhantomData<B>);
 impl<B: Backend> Subject for Direct<B> {
     type Backend = B;
 
-    unsafe fn allocate(layout: Layout, zeroed: bool) -> Allocation {
-        unsafe { if zeroed { B::allocate_zeroed(layout) } else { B::allocate(layout) } }
+    unsafe fn allocate(layout: Layout, zeroed: bool) -> Given {
+        unsafe { by_layout::<B>(if zeroed { B::allocate_zeroed(layout) } else { B::allocate(layout) }, layout) }
     }
 
-    unsafe fn deallocate(ptr: *mut u8, layout: Layout) -> Option<usize> {
-        Some(unsafe { B::deallocate(ptr, layout) })
+    unsafe fn end(end: End, ptr: *mut u8, layout: Option<Layout>) -> Option<usize> {
+        Some(unsafe { end.credit::<B>(ptr, layout) })
     }
 
-    unsafe fn reallocate(ptr: *mut u8, layout: Layout, size: usize) -> (Allocation, Option<usize>) {
-        let new = unsafe { B::reallocate(ptr, layout, size) };
-        (Allocation { ptr: new.ptr, charged: new.charged }, Some(new.credited))
+    unsafe fn reallocate(ptr: *mut u8, layout: Layout, size: usize) -> (Given, Option<usize>) {
+        unsafe {
+            let credited = by_layout::<B>(ptr, layout).charged;
+            let resized = Layout::from_size_align(size, layout.align()).unwrap();
+            (by_layout::<B>(B::reallocate(ptr, layout, size), resized), Some(credited))
+        }
     }
 
-    unsafe fn malloc(size: usize, zeroed: bool) -> Allocation {
-        unsafe { if zeroed { B::calloc(size) } else { B::malloc(size) } }
+    unsafe fn malloc(size: usize, zeroed: bool) -> Given {
+        unsafe { alone::<B>(if zeroed { B::calloc(size) } else { B::malloc(size) }) }
     }
 
-    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Allocation {
-        unsafe { B::malloc_aligned(alignment, size) }
+    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Given {
+        unsafe { alone::<B>(B::malloc_aligned(alignment, size)) }
     }
 
-    unsafe fn realloc(ptr: *mut u8, size: usize) -> (Allocation, Option<usize>) {
-        let new = unsafe { B::realloc(ptr, size) };
-        (Allocation { ptr: new.ptr, charged: new.charged }, Some(new.credited))
-    }
-
-    unsafe fn free(ptr: *mut u8) -> Option<usize> {
-        Some(unsafe { B::free(ptr) })
+    unsafe fn realloc(ptr: *mut u8, size: usize) -> (Given, Option<usize>) {
+        unsafe {
+            let credited = B::charged_size(ptr);
+            (alone::<B>(B::realloc(ptr, size)), Some(credited))
+        }
     }
 }
 
@@ -277,9 +329,9 @@ struct Counted<B, D>(std::marker::PhantomData<(B, D)>);
 impl<B: Backend, D: Detail> Counted<B, D> {
     const HEAP: Zmalloc<B, D> = Zmalloc::new();
 
-    fn charged(ptr: *mut u8) -> Allocation {
+    fn charged(ptr: *mut u8) -> Given {
         // SAFETY: null or a block that the heap just gave.
-        Allocation { ptr, charged: unsafe { Self::HEAP.charged_size(ptr) } }
+        Given { ptr, charged: unsafe { Self::HEAP.charged_size(ptr) } }
     }
 }
 
@@ -288,34 +340,34 @@ impl<B: Backend, D: Detail> Counted<B, D> {
 impl<B: Backend, D: Detail> Subject for Counted<B, D> {
     type Backend = B;
 
-    unsafe fn allocate(layout: Layout, zeroed: bool) -> Allocation {
+    unsafe fn allocate(layout: Layout, zeroed: bool) -> Given {
         Self::charged(unsafe { if zeroed { Self::HEAP.alloc_zeroed(layout) } else { Self::HEAP.alloc(layout) } })
     }
 
-    unsafe fn deallocate(ptr: *mut u8, layout: Layout) -> Option<usize> {
-        unsafe { Self::HEAP.dealloc(ptr, layout) };
+    unsafe fn end(end: End, ptr: *mut u8, layout: Option<Layout>) -> Option<usize> {
+        unsafe {
+            match (end, layout) {
+                (End::ByLayout, Some(layout)) => Self::HEAP.dealloc(ptr, layout),
+                _ => Self::HEAP.free(ptr),
+            }
+        }
         None
     }
 
-    unsafe fn reallocate(ptr: *mut u8, layout: Layout, size: usize) -> (Allocation, Option<usize>) {
+    unsafe fn reallocate(ptr: *mut u8, layout: Layout, size: usize) -> (Given, Option<usize>) {
         (Self::charged(unsafe { GlobalAlloc::realloc(&Self::HEAP, ptr, layout, size) }), None)
     }
 
-    unsafe fn malloc(size: usize, zeroed: bool) -> Allocation {
+    unsafe fn malloc(size: usize, zeroed: bool) -> Given {
         Self::charged(if zeroed { Self::HEAP.calloc(size) } else { Self::HEAP.malloc(size) })
     }
 
-    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Allocation {
+    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Given {
         Self::charged(Self::HEAP.try_malloc_aligned(alignment, size))
     }
 
-    unsafe fn realloc(ptr: *mut u8, size: usize) -> (Allocation, Option<usize>) {
+    unsafe fn realloc(ptr: *mut u8, size: usize) -> (Given, Option<usize>) {
         (Self::charged(unsafe { Zmalloc::realloc(&Self::HEAP, ptr, size) }), None)
-    }
-
-    unsafe fn free(ptr: *mut u8) -> Option<usize> {
-        unsafe { Self::HEAP.free(ptr) };
-        None
     }
 }
 
@@ -410,17 +462,17 @@ impl<S: Subject> Program<S> {
 
     fn free(&mut self) {
         let Some(old) = self.take() else { return };
-        // SAFETY: a live block, which is not used again; `free` takes blocks of both faces.
-        let credited = unsafe {
-            match old.layout {
-                Some(layout) if self.random.below(4) != 0 => S::deallocate(old.ptr, layout),
-                _ => S::free(old.ptr),
-            }
+        let end = match self.random.below(4) {
+            0 => End::Alone,
+            1 => End::Charged,
+            _ => End::ByLayout,
         };
+        // SAFETY: a live block, which is not used again; `free` takes blocks of both faces.
+        let credited = unsafe { S::end(end, old.ptr, old.layout) };
         assert!(credited.is_none_or(|credited| credited == old.charged), "{credited:?} for {old:?}");
     }
 
-    fn keep(&mut self, new: Allocation, layout: Option<Layout>, alignment: usize, size: usize, zeroed: bool) {
+    fn keep(&mut self, new: Given, layout: Option<Layout>, alignment: usize, size: usize, zeroed: bool) {
         assert!(
             !new.ptr.is_null() && new.ptr.addr().is_multiple_of(alignment),
             "{new:?} for {size} aligned to {alignment}"
@@ -457,6 +509,9 @@ impl Block {
         unsafe {
             holds(self.ptr, self.usable, self.content, "kept");
             assert_eq!(B::charged_size(self.ptr), self.charged, "{}: {self:?}", B::NAME);
+            if let Some(layout) = self.layout {
+                assert_eq!(B::charged_size_of(self.ptr, layout), self.charged, "{}: {self:?}", B::NAME);
+            }
             assert_eq!(B::usable_size(self.ptr), self.usable, "{}: {self:?}", B::NAME);
         }
     }

@@ -6,7 +6,7 @@ compile_error!(
      so turn it off on Apple's systems"
 );
 
-use super::{Allocation, Backend, Reallocation, Statistics, Version};
+use super::{Backend, Statistics, Version, c_calls};
 use core::alloc::Layout;
 use core::ffi::{c_uint, c_void};
 use core::ptr::null_mut;
@@ -17,9 +17,6 @@ use core::ptr::null_mut;
 /// request may have rounded it otherwise than `malloc_good_size` would.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Apple;
-
-/// What `malloc` promises on all of Apple's systems.
-const MALLOC_ALIGNMENT: usize = 16;
 
 /// `malloc_statistics_t` of `<malloc/malloc.h>`.
 #[repr(C)]
@@ -49,97 +46,57 @@ unsafe impl Backend for Apple {
     }
 
     #[inline(always)]
-    unsafe fn allocate(layout: Layout) -> Allocation {
-        // SAFETY: no conditions of malloc; a layout's alignment is a power of two.
-        unsafe {
-            if layout.align() <= MALLOC_ALIGNMENT {
-                Self::malloc(plain_size(layout.size(), layout.align()))
-            } else {
-                Self::malloc_aligned(layout.align(), layout.size())
-            }
-        }
+    unsafe fn allocate(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::allocate(layout) }
     }
 
     #[inline(always)]
-    unsafe fn allocate_zeroed(layout: Layout) -> Allocation {
-        // SAFETY: no conditions of calloc; a new block has room for the layout's size.
-        unsafe {
-            if layout.align() <= MALLOC_ALIGNMENT {
-                return Self::calloc(plain_size(layout.size(), layout.align()));
-            }
-            let block = Self::malloc_aligned(layout.align(), layout.size());
-            if !block.ptr.is_null() {
-                block.ptr.write_bytes(0, layout.size());
-            }
-            block
-        }
+    unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::allocate_zeroed(layout) }
     }
 
     #[inline(always)]
-    unsafe fn deallocate(ptr: *mut u8, _: Layout) -> usize {
-        // SAFETY: the caller's contract.
-        unsafe { Self::free(ptr) }
-    }
-
-    #[inline(always)]
-    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> Reallocation {
-        // SAFETY: the caller's contract; the copy stays within both blocks, which are distinct.
-        unsafe {
-            if layout.align() <= MALLOC_ALIGNMENT {
-                return Self::realloc(ptr, plain_size(new_size, layout.align()));
-            }
-            let new = Self::malloc_aligned(layout.align(), new_size);
-            if new.ptr.is_null() {
-                return Reallocation::REFUSED;
-            }
-            new.ptr.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
-            Reallocation { ptr: new.ptr, credited: Self::free(ptr), charged: new.charged }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn malloc(size: usize) -> Allocation {
-        // SAFETY: no conditions.
-        unsafe { allocation(libc::malloc(size)) }
-    }
-
-    #[inline(always)]
-    unsafe fn calloc(size: usize) -> Allocation {
-        // SAFETY: no conditions.
-        unsafe { allocation(libc::calloc(1, size)) }
-    }
-
-    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Allocation {
-        let mut block: *mut c_void = null_mut();
-        // SAFETY: `block` is writable; the alignment is a power of two and a multiple of a pointer's size.
-        unsafe {
-            match libc::posix_memalign(&mut block, alignment.max(size_of::<*mut c_void>()), size) {
-                0 => allocation(block),
-                _ => Allocation::REFUSED,
-            }
-        }
-    }
-
-    unsafe fn realloc(ptr: *mut u8, size: usize) -> Reallocation {
-        // SAFETY: a live block of this allocator, before and after.
-        unsafe {
-            let credited = Self::usable_size(ptr);
-            let new = allocation(libc::realloc(ptr.cast(), size));
-            if new.ptr.is_null() {
-                return Reallocation::REFUSED;
-            }
-            Reallocation { ptr: new.ptr, credited, charged: new.charged }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn free(ptr: *mut u8) -> usize {
+    unsafe fn deallocate(ptr: *mut u8, _: Layout) {
         // SAFETY: a live block.
-        unsafe {
-            let size = Self::usable_size(ptr);
-            libc::free(ptr.cast());
-            size
-        }
+        unsafe { c_calls::free(ptr) }
+    }
+
+    #[inline(always)]
+    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::reallocate(ptr, layout, new_size) }
+    }
+
+    #[inline(always)]
+    unsafe fn malloc(size: usize) -> *mut u8 {
+        // SAFETY: no conditions.
+        unsafe { c_calls::malloc(size) }
+    }
+
+    #[inline(always)]
+    unsafe fn calloc(size: usize) -> *mut u8 {
+        // SAFETY: no conditions.
+        unsafe { c_calls::calloc(size) }
+    }
+
+    #[inline(always)]
+    unsafe fn malloc_aligned(alignment: usize, size: usize) -> *mut u8 {
+        // SAFETY: a power of two.
+        unsafe { c_calls::malloc_aligned(alignment, size) }
+    }
+
+    #[inline(always)]
+    unsafe fn realloc(ptr: *mut u8, size: usize) -> *mut u8 {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::realloc(ptr, size) }
+    }
+
+    #[inline(always)]
+    unsafe fn free(ptr: *mut u8) {
+        // SAFETY: a live block.
+        unsafe { c_calls::free(ptr) }
     }
 
     #[inline(always)]
@@ -163,24 +120,6 @@ unsafe impl Backend for Apple {
     }
 }
 
-/// What to ask of `malloc` for a block of at most its alignment: it promises that only to blocks which are as large,
-/// and where it is replaced, as by tcmalloc, it gives no more than it promises.
-#[inline(always)]
-fn plain_size(size: usize, alignment: usize) -> usize {
-    size.max(alignment)
-}
-
-/// # Safety
-/// `ptr` is null or a live block.
-#[inline(always)]
-unsafe fn allocation(ptr: *mut c_void) -> Allocation {
-    if ptr.is_null() {
-        return Allocation::REFUSED;
-    }
-    // SAFETY: a live block.
-    Allocation { ptr: ptr.cast(), charged: unsafe { malloc_size(ptr) } }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,8 +135,9 @@ mod tests {
             unsafe {
                 let good = malloc_good_size(size);
                 let block = Apple::malloc(good);
-                assert!(good >= size && block.charged >= good, "{size}: {good}, {block:?}");
-                assert_eq!(Apple::free(block.ptr), block.charged);
+                let charged = Apple::charged_size(block);
+                assert!(good >= size && charged >= good, "{size}: {good}, {charged}");
+                Apple::free(block);
             }
         }
     }
@@ -216,7 +156,7 @@ mod tests {
         unsafe {
             let block = Apple::malloc(1 << 20);
             assert!(Apple::statistics().allocated.unwrap() >= 1 << 20);
-            Apple::free(block.ptr);
+            Apple::free(block);
         }
         assert!(Apple::purge());
     }

@@ -1,16 +1,13 @@
 //! The C library's own allocator: glibc, musl.
 
-use super::{Backend, Statistics, Version};
+use super::{Backend, Statistics, Version, c_calls};
 use core::alloc::Layout;
+#[cfg(target_env = "gnu")]
 use core::ffi::c_void;
-use core::ptr::null_mut;
 
 /// C's `malloc`, whichever the process has: the C library's, or one that replaces it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Libc;
-
-/// What `malloc` promises on this target: `alignof(max_align_t)`.
-const MALLOC_ALIGNMENT: usize = if cfg!(any(target_arch = "x86", target_arch = "arm")) { 8 } else { 16 };
 
 // SAFETY: 1. a block's usable size is in its header and does not change while it lives. 2. Refusals are null pointers
 // and this is C. 3. It calls nothing of ours.
@@ -29,84 +26,56 @@ unsafe impl Backend for Libc {
 
     #[inline(always)]
     unsafe fn allocate(layout: Layout) -> *mut u8 {
-        // SAFETY: no conditions of malloc; a layout's alignment is a power of two.
-        unsafe {
-            if layout.align() <= MALLOC_ALIGNMENT {
-                Self::malloc(plain_size(layout.size(), layout.align()))
-            } else {
-                Self::malloc_aligned(layout.align(), layout.size())
-            }
-        }
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::allocate(layout) }
     }
 
     #[inline(always)]
     unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
-        // SAFETY: no conditions of calloc; a new block has room for the layout's size.
-        unsafe {
-            if layout.align() <= MALLOC_ALIGNMENT {
-                return Self::calloc(plain_size(layout.size(), layout.align()));
-            }
-            let block = Self::malloc_aligned(layout.align(), layout.size());
-            if !block.is_null() {
-                block.write_bytes(0, layout.size());
-            }
-            block
-        }
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::allocate_zeroed(layout) }
     }
 
     #[inline(always)]
     unsafe fn deallocate(ptr: *mut u8, _: Layout) {
-        // SAFETY: the caller's contract.
-        unsafe { Self::free(ptr) }
+        // SAFETY: a live block.
+        unsafe { c_calls::free(ptr) }
     }
 
     #[inline(always)]
     unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the caller's contract; the copy stays within both blocks, which are distinct.
-        unsafe {
-            if layout.align() <= MALLOC_ALIGNMENT {
-                return Self::realloc(ptr, plain_size(new_size, layout.align()));
-            }
-            let new = Self::malloc_aligned(layout.align(), new_size);
-            if !new.is_null() {
-                new.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
-                Self::free(ptr);
-            }
-            new
-        }
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::reallocate(ptr, layout, new_size) }
     }
 
     #[inline(always)]
     unsafe fn malloc(size: usize) -> *mut u8 {
         // SAFETY: no conditions.
-        unsafe { libc::malloc(size).cast() }
+        unsafe { c_calls::malloc(size) }
     }
 
     #[inline(always)]
     unsafe fn calloc(size: usize) -> *mut u8 {
         // SAFETY: no conditions.
-        unsafe { libc::calloc(1, size).cast() }
+        unsafe { c_calls::calloc(size) }
     }
 
+    #[inline(always)]
     unsafe fn malloc_aligned(alignment: usize, size: usize) -> *mut u8 {
-        let mut block: *mut c_void = null_mut();
-        // SAFETY: `block` is writable; the alignment is a power of two and a multiple of a pointer's size.
-        match unsafe { libc::posix_memalign(&mut block, alignment.max(size_of::<*mut c_void>()), size) } {
-            0 => block.cast(),
-            _ => null_mut(),
-        }
+        // SAFETY: a power of two.
+        unsafe { c_calls::malloc_aligned(alignment, size) }
     }
 
     #[inline(always)]
     unsafe fn realloc(ptr: *mut u8, size: usize) -> *mut u8 {
-        // SAFETY: a live block of this allocator.
-        unsafe { libc::realloc(ptr.cast(), size).cast() }
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::realloc(ptr, size) }
     }
 
     #[inline(always)]
     unsafe fn free(ptr: *mut u8) {
         // SAFETY: a live block.
-        unsafe { libc::free(ptr.cast()) }
+        unsafe { c_calls::free(ptr) }
     }
 
     #[inline(always)]
@@ -117,32 +86,36 @@ unsafe impl Backend for Libc {
 
     fn statistics() -> Statistics {
         #[cfg(target_env = "gnu")]
-        {
+        if is_glibcs(libc::malloc as *const c_void) {
             // SAFETY: no conditions. Takes each arena's lock in turn.
             let info = unsafe { libc::mallinfo2() };
-            Statistics { allocated: Some(info.uordblks + info.hblkhd), ..Statistics::default() }
+            return Statistics { allocated: Some(info.uordblks + info.hblkhd), ..Statistics::default() };
         }
-        #[cfg(not(target_env = "gnu"))]
         Statistics::default()
     }
 
     fn purge() -> bool {
         #[cfg(target_env = "gnu")]
-        // SAFETY: no conditions.
-        unsafe {
-            libc::malloc_trim(0);
-            true
+        if is_glibcs(libc::malloc as *const c_void) {
+            // SAFETY: no conditions.
+            unsafe { libc::malloc_trim(0) };
+            return true;
         }
-        #[cfg(not(target_env = "gnu"))]
         false
     }
 }
 
-/// What to ask of `malloc` for a block of at most its alignment: it promises that only to blocks which are as large,
-/// and where it is replaced, as by tcmalloc, it gives no more than it promises.
-#[inline(always)]
-fn plain_size(size: usize, alignment: usize) -> usize {
-    size.max(alignment)
+/// Whether a function lies in the same object as `gnu_get_libc_version`, so that no other malloc replaces it.
+#[cfg(target_env = "gnu")]
+fn is_glibcs(function: *const c_void) -> bool {
+    let object = |address: *const c_void| {
+        // SAFETY: `dladdr` writes `info` or answers 0; it neither allocates nor fails otherwise.
+        unsafe {
+            let mut info: libc::Dl_info = core::mem::zeroed();
+            (libc::dladdr(address, &mut info) != 0).then_some(info.dli_fbase)
+        }
+    };
+    object(function) == object(libc::gnu_get_libc_version as *const c_void)
 }
 
 /// # Safety
@@ -160,6 +133,7 @@ use glibc_chunk::usable_size;
 /// glibc's chunk header, read without a call: the word before a block holds the chunk's size and three flags.
 #[cfg(all(target_env = "gnu", target_arch = "x86_64"))]
 pub(crate) mod glibc_chunk {
+    use super::is_glibcs;
     use core::ffi::c_void;
     use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -194,8 +168,11 @@ pub(crate) mod glibc_chunk {
     unsafe fn from_header(ptr: *const u8) -> usize {
         let mut chunk = ptr.cast::<usize>();
         // The compiler knows `malloc` and would take the word before a new block for nobody's: hide where it comes from.
+        #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written through it")]
         // SAFETY: no instruction at all.
-        unsafe { core::arch::asm!("/* {0} */", inout(reg) chunk, options(pure, nomem, nostack, preserves_flags)) };
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) chunk, options(pure, nomem, nostack, preserves_flags))
+        };
         // SAFETY: the word before the block is in its chunk.
         let word = unsafe { chunk.sub(1).read() };
         if word & MAPPED != 0 {
@@ -240,20 +217,8 @@ pub(crate) mod glibc_chunk {
             same
         };
         // Small, middle, and mapped blocks, and only of glibc itself.
-        is_libc_own(libc::malloc as *const c_void)
-            && is_libc_own(libc::malloc_usable_size as *const c_void)
+        is_glibcs(libc::malloc as *const c_void)
+            && is_glibcs(libc::malloc_usable_size as *const c_void)
             && [1, 24, 25, 100, 1000, 5000, 100_000, 1 << 20].into_iter().all(same)
-    }
-
-    /// Whether a function lies in the same object as `gnu_get_libc_version`.
-    fn is_libc_own(function: *const c_void) -> bool {
-        let object = |address: *const c_void| {
-            // SAFETY: `dladdr` writes `info` or answers 0; it neither allocates nor fails otherwise.
-            unsafe {
-                let mut info: libc::Dl_info = core::mem::zeroed();
-                (libc::dladdr(address, &mut info) != 0).then_some(info.dli_fbase)
-            }
-        };
-        object(function) == object(libc::gnu_get_libc_version as *const c_void)
     }
 }

@@ -1,9 +1,8 @@
 //! mimalloc, whose small blocks are known by their layout.
 
-use super::size_table::{Entry, SizeTable};
-use super::{Allocation, Backend, Reallocation, Version};
+use super::size_table::{Place, SizeTable};
+use super::{Backend, Version};
 use core::alloc::Layout;
-use core::ffi::c_void;
 use libmimalloc_sys as sys;
 
 /// mimalloc 3.3, bundled by `libmimalloc-sys`.
@@ -18,7 +17,7 @@ pub struct Mimalloc;
 static SIZES: SizeTable = SizeTable::new();
 
 // SAFETY: 1. a block's usable size does not change while it lives, and a small one by layout has that of its table
-// entry: see `small` and `reallocate`. 2. Refusals are null pointers and this is C. 3. It calls nothing of ours.
+// entry: see `look_up` and `reallocate`. 2. Refusals are null pointers and this is C. 3. It calls nothing of ours.
 unsafe impl Backend for Mimalloc {
     const NAME: &'static str = "mimalloc";
 
@@ -30,118 +29,104 @@ unsafe impl Backend for Mimalloc {
     }
 
     #[inline(always)]
-    unsafe fn allocate(layout: Layout) -> Allocation {
+    unsafe fn allocate(layout: Layout) -> *mut u8 {
         // SAFETY: no conditions of mi_malloc; a layout's alignment is a power of two.
         unsafe {
-            match SIZES.entry(layout) {
-                Some(entry) => small(sys::mi_malloc(entry.size), entry),
-                None => looked_up(sys::mi_malloc_aligned(layout.size(), layout.align())),
+            match Place::of(layout).plain_size() {
+                Some(size) => sys::mi_malloc(size).cast(),
+                None => sys::mi_malloc_aligned(layout.size(), layout.align()).cast(),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn allocate_zeroed(layout: Layout) -> Allocation {
+    unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
         // SAFETY: as in `allocate`.
         unsafe {
-            match SIZES.entry(layout) {
-                Some(entry) => small(sys::mi_zalloc(entry.size), entry),
-                None => looked_up(sys::mi_zalloc_aligned(layout.size(), layout.align())),
+            match Place::of(layout).plain_size() {
+                Some(size) => sys::mi_zalloc(size).cast(),
+                None => sys::mi_zalloc_aligned(layout.size(), layout.align()).cast(),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn deallocate(ptr: *mut u8, layout: Layout) -> usize {
+    unsafe fn deallocate(ptr: *mut u8, _: Layout) {
         // SAFETY: the caller's contract.
-        unsafe {
-            match SIZES.entry(layout).and_then(Entry::usable) {
-                Some(usable) => {
-                    debug_assert_eq!(usable, Self::usable_size(ptr));
-                    sys::mi_free(ptr.cast());
-                    usable
-                }
-                None => Self::free(ptr),
-            }
-        }
+        unsafe { Self::free(ptr) }
     }
 
     #[inline]
-    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> Reallocation {
+    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller's contract makes the new layout valid; the copy stays within both blocks, which are
         // distinct.
         unsafe {
             let resized = Layout::from_size_align_unchecked(new_size, layout.align());
-            let Some(after) = SIZES.entry(resized) else {
+            let after = Place::of(resized);
+            if after.small_size().is_none() {
                 // The block stays or becomes one that is looked up.
-                let credited = Self::usable_size(ptr);
-                let new = looked_up(sys::mi_realloc_aligned(ptr.cast(), new_size, layout.align()));
-                return reallocation(new, credited);
-            };
-            if let Some(usable) = SIZES.entry(layout).and_then(|before| before.usable_of_both(after)) {
-                return Reallocation { ptr, credited: usable, charged: usable };
+                return sys::mi_realloc_aligned(ptr.cast(), new_size, layout.align()).cast();
+            }
+            if SIZES.are_of_one_class(Place::of(layout), after) {
+                return ptr;
             }
             let new = Self::allocate(resized);
-            if new.ptr.is_null() {
-                return Reallocation::REFUSED;
+            if !new.is_null() {
+                new.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
+                Self::free(ptr);
             }
-            new.ptr.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
-            Reallocation { ptr: new.ptr, credited: Self::deallocate(ptr, layout), charged: new.charged }
+            new
         }
     }
 
     #[inline(always)]
-    unsafe fn malloc(size: usize) -> Allocation {
-        let size = size.max(1);
+    unsafe fn malloc(size: usize) -> *mut u8 {
         // SAFETY: no conditions.
-        unsafe {
-            match SIZES.entry_for(size) {
-                Some(entry) => small(sys::mi_malloc(size), entry),
-                None => looked_up(sys::mi_malloc(size)),
-            }
-        }
+        unsafe { sys::mi_malloc(size.max(1)).cast() }
     }
 
     #[inline(always)]
-    unsafe fn calloc(size: usize) -> Allocation {
-        let size = size.max(1);
+    unsafe fn calloc(size: usize) -> *mut u8 {
         // SAFETY: no conditions.
-        unsafe {
-            match SIZES.entry_for(size) {
-                Some(entry) => small(sys::mi_zalloc(size), entry),
-                None => looked_up(sys::mi_zalloc(size)),
-            }
-        }
+        unsafe { sys::mi_zalloc(size.max(1)).cast() }
     }
 
-    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Allocation {
+    #[inline(always)]
+    unsafe fn malloc_aligned(alignment: usize, size: usize) -> *mut u8 {
         // SAFETY: a power of two.
-        unsafe { looked_up(sys::mi_malloc_aligned(size.max(1), alignment)) }
-    }
-
-    #[inline]
-    unsafe fn realloc(ptr: *mut u8, size: usize) -> Reallocation {
-        // SAFETY: a live block, before and after.
-        unsafe {
-            let credited = Self::usable_size(ptr);
-            reallocation(looked_up(sys::mi_realloc(ptr.cast(), size)), credited)
-        }
+        unsafe { sys::mi_malloc_aligned(size.max(1), alignment).cast() }
     }
 
     #[inline(always)]
-    unsafe fn free(ptr: *mut u8) -> usize {
+    unsafe fn realloc(ptr: *mut u8, size: usize) -> *mut u8 {
         // SAFETY: a live block.
-        unsafe {
-            let size = Self::usable_size(ptr);
-            sys::mi_free(ptr.cast());
-            size
-        }
+        unsafe { sys::mi_realloc(ptr.cast(), size).cast() }
+    }
+
+    #[inline(always)]
+    unsafe fn free(ptr: *mut u8) {
+        // SAFETY: a live block.
+        unsafe { sys::mi_free(ptr.cast()) }
     }
 
     #[inline(always)]
     unsafe fn usable_size(ptr: *const u8) -> usize {
         // SAFETY: a live block.
         unsafe { sys::mi_usable_size(ptr.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn charged_size_of(ptr: *const u8, layout: Layout) -> usize {
+        let place = Place::of(layout);
+        match SIZES.usable(place) {
+            // SAFETY: a live block and its place.
+            0 => unsafe { look_up(ptr, place) },
+            usable => {
+                // SAFETY: a live block.
+                debug_assert_eq!(usable, unsafe { Self::usable_size(ptr) });
+                usable
+            }
+        }
     }
 
     // No statistics: without its slower build mimalloc knows only what it committed, touched or not, also after it gave
@@ -154,48 +139,23 @@ unsafe impl Backend for Mimalloc {
     }
 }
 
-/// A block of at most `malloc`'s alignment.
+/// The usable size of a block that is large or aligned far, or the first of its class.
 ///
 /// # Safety
-/// `ptr` is null, or a new block of the entry's size.
-#[inline(always)]
-unsafe fn small(ptr: *mut c_void, entry: Entry<'_>) -> Allocation {
-    #[cold]
-    unsafe fn learn(ptr: *mut c_void, entry: Entry<'_>) -> usize {
-        // SAFETY: a live block.
-        let usable = unsafe { sys::mi_usable_size(ptr) };
+/// `ptr` is a live block of this place.
+#[cold]
+#[inline(never)]
+unsafe fn look_up(ptr: *const u8, place: Place) -> usize {
+    // SAFETY: a live block.
+    let usable = unsafe { Mimalloc::usable_size(ptr) };
+    if let Some(size) = place.small_size()
         // Where blocks are padded the usable size is below the good one, and not the same for every size of an entry.
         // SAFETY: no conditions.
-        if usable == unsafe { sys::mi_good_size(entry.size) } {
-            entry.learn(usable);
-        }
-        usable
+        && usable == unsafe { sys::mi_good_size(size) }
+    {
+        SIZES.learn(place, usable);
     }
-
-    if ptr.is_null() {
-        return Allocation::REFUSED;
-    }
-    // SAFETY: a live block.
-    let charged = entry.usable().unwrap_or_else(|| unsafe { learn(ptr, entry) });
-    // SAFETY: a live block.
-    debug_assert_eq!(charged, unsafe { sys::mi_usable_size(ptr) });
-    Allocation { ptr: ptr.cast(), charged }
-}
-
-/// # Safety
-/// `ptr` is null or a live block.
-#[inline(always)]
-unsafe fn looked_up(ptr: *mut c_void) -> Allocation {
-    // SAFETY: mimalloc answers 0 for null.
-    Allocation { ptr: ptr.cast(), charged: unsafe { sys::mi_usable_size(ptr) } }
-}
-
-#[inline(always)]
-fn reallocation(new: Allocation, credited: usize) -> Reallocation {
-    if new.ptr.is_null() {
-        return Reallocation::REFUSED;
-    }
-    Reallocation { ptr: new.ptr, credited, charged: new.charged }
+    usable
 }
 
 #[cfg(test)]
@@ -214,9 +174,10 @@ mod tests {
         unsafe {
             for alignment in [32, 64, 4096, 65536] {
                 let blocks: Vec<_> = (1..200).map(|n| Mimalloc::malloc_aligned(alignment, n * 7)).collect();
-                for block in blocks {
-                    assert_eq!(block.charged, Mimalloc::charged_size(block.ptr));
-                    assert_eq!(block.charged, Mimalloc::free(block.ptr));
+                let charges: Vec<_> = blocks.iter().map(|&block| Mimalloc::charged_size(block)).collect();
+                for (block, charged) in blocks.into_iter().zip(charges) {
+                    assert_eq!(charged, Mimalloc::charged_size(block));
+                    Mimalloc::free(block);
                 }
             }
         }

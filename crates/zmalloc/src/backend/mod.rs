@@ -10,18 +10,19 @@
 //! | `Tcmalloc` | `tcmalloc` | gperftools' tcmalloc, of the system | a table up to 1 KiB, a look-up beyond |
 //! | `Apple` | (on Apple's systems) | the system's | a look-up |
 //! | [`Libc`] | | the C library's | a look-up |
-//! | [`SizePrefix`] | | any other, behind [`PlainAllocator`] | a header before the block |
+//! | [`SizePrefix`] | | any other, behind [`PlainAllocator`] | the layout, or a header before the block |
 
 use core::alloc::Layout;
 
 #[cfg(any(target_vendor = "apple", feature = "apple-stand-in"))]
 mod apple;
+mod c_calls;
 #[cfg(feature = "jemalloc")]
 mod jemalloc;
 mod libc;
 #[cfg(feature = "mimalloc")]
 mod mimalloc;
-//TMP mod size_prefix;
+mod size_prefix;
 #[cfg(any(feature = "mimalloc", feature = "tcmalloc"))]
 mod size_table;
 #[cfg(feature = "snmalloc")]
@@ -37,7 +38,7 @@ pub use jemalloc::Jemalloc;
 pub use libc::Libc;
 #[cfg(feature = "mimalloc")]
 pub use mimalloc::Mimalloc;
-//TMP pub use size_prefix::{PlainAllocator, PlainLibc, SizePrefix};
+pub use size_prefix::{PlainAllocator, PlainLibc, SizePrefix};
 #[cfg(feature = "snmalloc")]
 pub use snmalloc::Snmalloc;
 #[cfg(feature = "tcmalloc")]

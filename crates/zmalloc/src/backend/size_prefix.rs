@@ -1,8 +1,9 @@
 //! A size before each block, over an allocator that cannot tell one.
 
-use super::{Allocation, Backend, Reallocation, Version};
+use super::{Backend, Version, c_calls};
 use core::alloc::Layout;
 use core::marker::PhantomData;
+use core::ptr::null_mut;
 
 /// An allocator that gives and takes blocks by layout, and knows nothing else about them.
 ///
@@ -129,7 +130,8 @@ const MALLOC_ALIGNMENT: usize = 2 * WORD;
 
 const WORD: usize = size_of::<usize>();
 
-// SAFETY: 1. both parts of the charge are in the header, which only a resize changes, and that credits the old one.
+// SAFETY: 1. both parts of the charge are in the header, which only a resize changes, and the
+// layout of a block by layout tells both.
 // 2. and 3. are the promises of `A`.
 unsafe impl<A: PlainAllocator> Backend for SizePrefix<A> {
     const NAME: &'static str = A::NAME;
@@ -138,97 +140,113 @@ unsafe impl<A: PlainAllocator> Backend for SizePrefix<A> {
         A::version()
     }
 
-    #[inline]
-    unsafe fn allocate(layout: Layout) -> Allocation {
+    #[inline(always)]
+    unsafe fn allocate(layout: Layout) -> *mut u8 {
         // SAFETY: a whole block has a size above 0.
         block(layout.align(), layout.size(), |whole| unsafe { A::allocate(whole) })
     }
 
-    #[inline]
-    unsafe fn allocate_zeroed(layout: Layout) -> Allocation {
+    #[inline(always)]
+    unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
         // SAFETY: a whole block has a size above 0.
         block(layout.align(), layout.size(), |whole| unsafe { A::allocate_zeroed(whole) })
     }
 
-    #[inline]
-    unsafe fn deallocate(ptr: *mut u8, _: Layout) -> usize {
-        // SAFETY: the caller's contract.
-        unsafe { Self::free(ptr) }
+    #[inline(always)]
+    unsafe fn deallocate(ptr: *mut u8, layout: Layout) {
+        // SAFETY: a live block of this layout lies in a whole block of its header's layout.
+        unsafe {
+            let header = Header::of(layout);
+            A::deallocate(ptr.sub(header.length), header.whole());
+        }
     }
 
     #[inline]
-    unsafe fn reallocate(ptr: *mut u8, _: Layout, new_size: usize) -> Reallocation {
-        // SAFETY: the caller's contract.
-        unsafe { Self::realloc(ptr, new_size) }
+    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: a live block of this layout has this header before it.
+        unsafe { resize::<A>(ptr, Header::of(layout), new_size) }
     }
 
-    #[inline]
-    unsafe fn malloc(size: usize) -> Allocation {
+    #[inline(always)]
+    unsafe fn malloc(size: usize) -> *mut u8 {
         // SAFETY: a whole block has a size above 0.
         block(MALLOC_ALIGNMENT, size, |whole| unsafe { A::allocate(whole) })
     }
 
-    #[inline]
-    unsafe fn calloc(size: usize) -> Allocation {
+    #[inline(always)]
+    unsafe fn calloc(size: usize) -> *mut u8 {
         // SAFETY: a whole block has a size above 0.
         block(MALLOC_ALIGNMENT, size, |whole| unsafe { A::allocate_zeroed(whole) })
     }
 
-    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Allocation {
+    #[inline]
+    unsafe fn malloc_aligned(alignment: usize, size: usize) -> *mut u8 {
         // SAFETY: a whole block has a size above 0.
         block(alignment, size, |whole| unsafe { A::allocate(whole) })
     }
 
-    unsafe fn realloc(ptr: *mut u8, size: usize) -> Reallocation {
-        // SAFETY: a live block has a header before it and lies in a whole block of that layout. The new one is no
-        // smaller than its header, and its size was checked to fit.
-        unsafe {
-            let before = Header::read(ptr);
-            let Some(after) = Header::new(before.length, size) else {
-                return Reallocation::REFUSED;
-            };
-            let whole = A::reallocate(ptr.sub(before.length), before.whole(), after.charged());
-            if whole.is_null() {
-                return Reallocation::REFUSED;
-            }
-            Reallocation { ptr: after.write(whole), credited: before.charged(), charged: after.charged() }
-        }
+    #[inline]
+    unsafe fn realloc(ptr: *mut u8, size: usize) -> *mut u8 {
+        // SAFETY: a live block has a header before it.
+        unsafe { resize::<A>(ptr, Header::read(ptr), size) }
     }
 
-    #[inline]
-    unsafe fn free(ptr: *mut u8) -> usize {
+    #[inline(always)]
+    unsafe fn free(ptr: *mut u8) {
         // SAFETY: a live block has a header before it and lies in a whole block of that layout.
         unsafe {
             let header = Header::read(ptr);
             A::deallocate(ptr.sub(header.length), header.whole());
-            header.charged()
         }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn usable_size(ptr: *const u8) -> usize {
         // SAFETY: a live block has a header before it.
         unsafe { Header::read(ptr) }.size
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn charged_size(ptr: *const u8) -> usize {
         // SAFETY: a live block has a header before it.
         unsafe { Header::read(ptr) }.charged()
     }
+
+    #[inline(always)]
+    unsafe fn charged_size_of(ptr: *const u8, layout: Layout) -> usize {
+        let charged = Header::of(layout).charged();
+        // SAFETY: a live block.
+        debug_assert_eq!(charged, unsafe { Self::charged_size(ptr) });
+        charged
+    }
 }
 
 #[inline(always)]
-fn block(alignment: usize, size: usize, whole: impl FnOnce(Layout) -> *mut u8) -> Allocation {
+fn block(alignment: usize, size: usize, whole: impl FnOnce(Layout) -> *mut u8) -> *mut u8 {
     let Some(header) = Header::new(alignment.max(WORD), size) else {
-        return Allocation::REFUSED;
+        return null_mut();
     };
     let whole = whole(header.whole());
     if whole.is_null() {
-        return Allocation::REFUSED;
+        return null_mut();
     }
     // SAFETY: a new block of the header's layout.
-    Allocation { ptr: unsafe { header.write(whole) }, charged: header.charged() }
+    unsafe { header.write(whole) }
+}
+
+/// # Safety
+/// `ptr` is a live block over `A` with the header `before`.
+#[inline]
+unsafe fn resize<A: PlainAllocator>(ptr: *mut u8, before: Header, size: usize) -> *mut u8 {
+    let Some(after) = Header::new(before.length, size) else {
+        return null_mut();
+    };
+    // SAFETY: a live block lies in a whole block of its header's layout. The new one is no smaller than its header, and
+    // its size was checked to fit.
+    unsafe {
+        let whole = A::reallocate(ptr.sub(before.length), before.whole(), after.charged());
+        if whole.is_null() { null_mut() } else { after.write(whole) }
+    }
 }
 
 /// What stands before a block.
@@ -254,6 +272,13 @@ impl Header {
         let size = size.max(1).checked_next_multiple_of(WORD)?;
         let whole = size.checked_add(length)?;
         (whole <= (isize::MAX as usize + 1).checked_sub(length)?).then_some(Header { length, size })
+    }
+
+    /// The header of a live block of this layout.
+    #[inline(always)]
+    fn of(layout: Layout) -> Header {
+        // It fits, for the block was given out.
+        Header { length: layout.align().max(WORD), size: (layout.size() + WORD - 1) & !(WORD - 1) }
     }
 
     #[inline(always)]
@@ -307,9 +332,6 @@ impl Header {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PlainLibc;
 
-/// What `malloc` promises on this target: `alignof(max_align_t)`.
-const LIBC_ALIGNMENT: usize = if cfg!(any(target_arch = "x86", target_arch = "arm")) { 8 } else { 16 };
-
 // SAFETY: the C library's functions are what `GlobalAlloc` asks for, where `malloc`'s alignment is enough; aligned
 // blocks come from `posix_memalign`. None of them unwinds or calls us.
 unsafe impl PlainAllocator for PlainLibc {
@@ -321,55 +343,26 @@ unsafe impl PlainAllocator for PlainLibc {
 
     #[inline(always)]
     unsafe fn allocate(layout: Layout) -> *mut u8 {
-        if layout.align() <= LIBC_ALIGNMENT {
-            // `malloc` promises its alignment only to blocks that are as large.
-            // SAFETY: no conditions.
-            return unsafe { libc::malloc(layout.size().max(layout.align())) }.cast();
-        }
-        let mut ptr = core::ptr::null_mut();
-        // SAFETY: `ptr` is writable; the alignment is a power of two and a multiple of a pointer's size.
-        match unsafe { libc::posix_memalign(&mut ptr, layout.align(), layout.size()) } {
-            0 => ptr.cast(),
-            _ => core::ptr::null_mut(),
-        }
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::allocate(layout) }
     }
 
     #[inline(always)]
     unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
-        // SAFETY: no conditions; a new block has room for the layout's size.
-        unsafe {
-            if layout.align() <= LIBC_ALIGNMENT {
-                return libc::calloc(1, layout.size().max(layout.align())).cast();
-            }
-            let ptr = Self::allocate(layout);
-            if !ptr.is_null() {
-                ptr.write_bytes(0, layout.size());
-            }
-            ptr
-        }
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::allocate_zeroed(layout) }
     }
 
     #[inline(always)]
     unsafe fn deallocate(ptr: *mut u8, _: Layout) {
         // SAFETY: a live block.
-        unsafe { libc::free(ptr.cast()) }
+        unsafe { c_calls::free(ptr) }
     }
 
     #[inline(always)]
     unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the caller's contract makes the new layout valid; the copy stays within both blocks, which are
-        // distinct.
-        unsafe {
-            if layout.align() <= LIBC_ALIGNMENT {
-                return libc::realloc(ptr.cast(), new_size.max(layout.align())).cast();
-            }
-            let new = Self::allocate(Layout::from_size_align_unchecked(new_size, layout.align()));
-            if !new.is_null() {
-                new.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
-                Self::deallocate(ptr, layout);
-            }
-            new
-        }
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { c_calls::reallocate(ptr, layout, new_size) }
     }
 }
 
@@ -385,13 +378,14 @@ mod tests {
             for (size, alignment, charged) in cases {
                 let layout = Layout::from_size_align(size, alignment).unwrap();
                 let block = SizePrefix::<PlainLibc>::allocate(layout);
-                assert_eq!(block.charged, charged);
-                assert_eq!(SizePrefix::<PlainLibc>::usable_size(block.ptr), size.next_multiple_of(8));
-                assert_eq!(SizePrefix::<PlainLibc>::deallocate(block.ptr, layout), charged);
+                assert_eq!(SizePrefix::<PlainLibc>::charged_size(block), charged);
+                assert_eq!(SizePrefix::<PlainLibc>::charged_size_of(block, layout), charged);
+                assert_eq!(SizePrefix::<PlainLibc>::usable_size(block), size.next_multiple_of(8));
+                SizePrefix::<PlainLibc>::deallocate(block, layout);
             }
             let block = SizePrefix::<PlainLibc>::malloc(0);
-            assert_eq!((block.charged, block.ptr.addr() % 16), (24, 0));
-            SizePrefix::<PlainLibc>::free(block.ptr);
+            assert_eq!((SizePrefix::<PlainLibc>::charged_size(block), block.addr() % 16), (24, 0));
+            SizePrefix::<PlainLibc>::free(block);
         }
     }
 

@@ -9,64 +9,67 @@ use core::sync::atomic::{AtomicU16, Ordering};
 /// A formula would have to know how the library was built, and is no faster.
 pub(super) struct SizeTable([AtomicU16; SizeTable::SMALL_MAX / 8]);
 
+/// The largest alignment that `malloc` gives: `alignof(max_align_t)`.
+const ALIGNMENT_MAX: usize = 16;
+
+/// What the table needs to know of a layout: the offset of its last byte, the size rounded up to the alignment; or
+/// something beyond every table, if it is aligned further than `malloc` aligns.
+///
+/// One number without a branch, so that it is all that has to be kept across a call of the allocator.
+#[derive(Clone, Copy)]
+pub(super) struct Place(usize);
+
+impl Place {
+    #[inline(always)]
+    pub(super) fn of(layout: Layout) -> Place {
+        let last = (layout.size() - 1) | (layout.align() - 1);
+        let too_far = layout.align() & !(2 * ALIGNMENT_MAX - 1);
+        // 0, or a power of two, whose negative has the sign, which `last` has not. Another `|` would do the same, but the
+        // compiler would take the two apart and keep three numbers.
+        Place(last ^ too_far.wrapping_neg())
+    }
+
+    /// What to ask of `malloc`, if it aligns far enough: a block of a size that is a multiple of an alignment has it.
+    #[inline(always)]
+    pub(super) fn plain_size(self) -> Option<usize> {
+        (self.0 as isize >= 0).then(|| self.0 + 1)
+    }
+
+    /// What to ask of `malloc`, if that is in the table.
+    #[inline(always)]
+    pub(super) fn small_size(self) -> Option<usize> {
+        (self.0 < SizeTable::SMALL_MAX).then(|| self.0 + 1)
+    }
+}
+
 impl SizeTable {
     /// The largest size in the table.
     pub(super) const SMALL_MAX: usize = 1024;
-    /// The largest alignment in the table: `alignof(max_align_t)`.
-    pub(super) const ALIGNMENT_MAX: usize = 16;
 
     pub(super) const fn new() -> SizeTable {
         SizeTable([const { AtomicU16::new(0) }; SizeTable::SMALL_MAX / 8])
     }
 
-    /// The entry for `layout`, unless it is too large or aligned too far. Its size is above 0.
-    ///
-    /// A size class of 16 bytes and more is a multiple of 16, so that rounding a size up to its alignment does not
-    /// leave the class; and a block of a size that is a multiple of its alignment is aligned to it.
+    /// The usable size of the blocks of this place; 0 if it is not known.
     #[inline(always)]
-    pub(super) fn entry(&self, layout: Layout) -> Option<Entry<'_>> {
-        let size = match layout.align() {
-            ..=8 => layout.size(),
-            9..=SizeTable::ALIGNMENT_MAX => layout.size().next_multiple_of(SizeTable::ALIGNMENT_MAX),
-            _ => return None,
-        };
-        self.entry_for(size)
-    }
-
-    /// The entry for a size above 0.
-    #[inline(always)]
-    pub(super) fn entry_for(&self, size: usize) -> Option<Entry<'_>> {
-        self.0.get((size - 1) / 8).map(|usable| Entry { size, usable })
-    }
-}
-
-/// What the table knows about a small size.
-#[derive(Clone, Copy)]
-pub(super) struct Entry<'table> {
-    /// The size, rounded up to the alignment: what to ask of `malloc`.
-    pub(super) size: usize,
-    usable: &'table AtomicU16,
-}
-
-impl Entry<'_> {
-    /// The usable size, or `None` if it is not known yet.
-    #[inline(always)]
-    pub(super) fn usable(self) -> Option<usize> {
-        match self.usable.load(Ordering::Relaxed) {
-            0 => None,
-            usable => Some(usize::from(usable)),
+    pub(super) fn usable(&self, place: Place) -> usize {
+        if place.0 >= SizeTable::SMALL_MAX {
+            return 0;
         }
+        usize::from(self.0[place.0 / 8].load(Ordering::Relaxed))
     }
 
-    /// Keeps the usable size of every block of this entry.
-    pub(super) fn learn(self, usable: usize) {
+    /// Keeps the usable size of every block of this place, which is in the table.
+    pub(super) fn learn(&self, place: Place, usable: usize) {
         if let Ok(usable) = u16::try_from(usable) {
-            self.usable.store(usable, Ordering::Relaxed);
+            self.0[place.0 / 8].store(usable, Ordering::Relaxed);
         }
     }
 
-    /// The usable size of blocks of both entries, if they are known to be of one size class.
-    pub(super) fn usable_of_both(self, other: Entry<'_>) -> Option<usize> {
-        self.usable().filter(|usable| other.usable() == Some(*usable))
+    /// Whether blocks of both places are known to be of one size class.
+    #[inline(always)]
+    pub(super) fn are_of_one_class(&self, one: Place, other: Place) -> bool {
+        let usable = self.usable(one);
+        usable != 0 && usable == self.usable(other)
     }
 }

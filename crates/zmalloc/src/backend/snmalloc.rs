@@ -1,8 +1,7 @@
 //! snmalloc, whose size classes are a formula.
 
-use super::{Allocation, Backend, Reallocation, Statistics, Version};
+use super::{Backend, Statistics, Version};
 use core::alloc::Layout;
-use core::ffi::c_void;
 use snmalloc_sys as sys;
 
 /// snmalloc 0.7, bundled by `snmalloc-sys`.
@@ -24,78 +23,77 @@ unsafe impl Backend for Snmalloc {
     }
 
     #[inline(always)]
-    unsafe fn allocate(layout: Layout) -> Allocation {
-        let (size, alignment) = (layout.size(), layout.align());
-        // SAFETY: the caller's contract; a power of two.
-        unsafe { allocation(sys::sn_rust_alloc(alignment, size), size, alignment) }
+    unsafe fn allocate(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's contract; 1 is a power of two.
+        unsafe { sys::sn_rust_alloc(1, aligned_size(layout)).cast() }
     }
 
     #[inline(always)]
-    unsafe fn allocate_zeroed(layout: Layout) -> Allocation {
-        let (size, alignment) = (layout.size(), layout.align());
+    unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
         // SAFETY: the caller's contract; a power of two.
-        unsafe { allocation(sys::sn_rust_alloc_zeroed(alignment, size), size, alignment) }
+        unsafe { sys::sn_rust_alloc_zeroed(layout.align(), layout.size()).cast() }
     }
 
     #[inline(always)]
-    unsafe fn deallocate(ptr: *mut u8, layout: Layout) -> usize {
+    unsafe fn deallocate(ptr: *mut u8, layout: Layout) {
+        // SAFETY: a live block of this size.
+        unsafe { sys::sn_rust_dealloc(ptr.cast(), 1, aligned_size(layout)) };
+    }
+
+    #[inline(always)]
+    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: a live block of this size and alignment.
-        unsafe { sys::sn_rust_dealloc(ptr.cast(), layout.align(), layout.size()) };
-        usable(layout.size(), layout.align())
+        unsafe { sys::sn_rust_realloc(ptr.cast(), layout.align(), layout.size(), new_size).cast() }
     }
 
     #[inline(always)]
-    unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> Reallocation {
-        let (size, alignment) = (layout.size(), layout.align());
-        // SAFETY: a live block of this size and alignment, and then one of the new size.
-        let new =
-            unsafe { allocation(sys::sn_rust_realloc(ptr.cast(), alignment, size, new_size), new_size, alignment) };
-        if new.ptr.is_null() {
-            return Reallocation::REFUSED;
-        }
-        Reallocation { ptr: new.ptr, credited: usable(size, alignment), charged: new.charged }
-    }
-
-    #[inline(always)]
-    unsafe fn malloc(size: usize) -> Allocation {
+    unsafe fn malloc(size: usize) -> *mut u8 {
         // SAFETY: 1 is a power of two. Every size class is a multiple of `max_align_t`'s alignment.
         unsafe { Self::malloc_aligned(1, size) }
     }
 
     #[inline(always)]
-    unsafe fn calloc(size: usize) -> Allocation {
-        let size = size.max(1);
+    unsafe fn calloc(size: usize) -> *mut u8 {
         // SAFETY: as in `malloc`.
-        unsafe { allocation(sys::sn_rust_alloc_zeroed(1, size), size, 1) }
+        unsafe { sys::sn_rust_alloc_zeroed(1, size.max(1)).cast() }
     }
 
     #[inline(always)]
-    unsafe fn malloc_aligned(alignment: usize, size: usize) -> Allocation {
-        let size = size.max(1);
+    unsafe fn malloc_aligned(alignment: usize, size: usize) -> *mut u8 {
         // SAFETY: a power of two.
-        unsafe { allocation(sys::sn_rust_alloc(alignment, size), size, alignment) }
+        unsafe { sys::sn_rust_alloc(alignment, size.max(1)).cast() }
     }
 
     #[inline(always)]
-    unsafe fn realloc(ptr: *mut u8, size: usize) -> Reallocation {
+    unsafe fn realloc(ptr: *mut u8, size: usize) -> *mut u8 {
         // SAFETY: a live block; a usable size with alignment 1 names its size class as well as its first request did.
-        unsafe { Self::reallocate(ptr, Layout::from_size_align_unchecked(Self::usable_size(ptr), 1), size) }
+        unsafe { sys::sn_rust_realloc(ptr.cast(), 1, Self::usable_size(ptr), size).cast() }
     }
 
     #[inline(always)]
-    unsafe fn free(ptr: *mut u8) -> usize {
-        // SAFETY: a live block, and a size of its class.
-        unsafe {
-            let size = Self::usable_size(ptr);
-            sys::sn_rust_dealloc(ptr.cast(), 1, size);
-            size
-        }
+    unsafe fn free(ptr: *mut u8) {
+        // SAFETY: a live block, and its usable size.
+        unsafe { Self::free_charged(ptr, Self::usable_size(ptr)) }
+    }
+
+    #[inline(always)]
+    unsafe fn free_charged(ptr: *mut u8, charged: usize) {
+        // SAFETY: a live block; its usable size with alignment 1 names its size class.
+        unsafe { sys::sn_rust_dealloc(ptr.cast(), 1, charged) };
     }
 
     #[inline(always)]
     unsafe fn usable_size(ptr: *const u8) -> usize {
         // SAFETY: a live block.
         unsafe { sys::sn_rust_usable_size(ptr.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn charged_size_of(ptr: *const u8, layout: Layout) -> usize {
+        let usable = usable(aligned_size(layout));
+        // SAFETY: a live block.
+        debug_assert_eq!(usable, unsafe { Self::usable_size(ptr) }, "{layout:?}");
+        usable
     }
 
     fn statistics() -> Statistics {
@@ -108,40 +106,30 @@ unsafe impl Backend for Snmalloc {
     }
 }
 
-/// # Safety
-/// `ptr` is null or a block for this size, above 0, and alignment.
-#[inline(always)]
-unsafe fn allocation(ptr: *mut c_void, size: usize, alignment: usize) -> Allocation {
-    if ptr.is_null() {
-        return Allocation::REFUSED;
-    }
-    let charged = usable(size, alignment);
-    // SAFETY: a live block.
-    debug_assert_eq!(charged, unsafe { sys::sn_rust_usable_size(ptr) }, "{size} aligned to {alignment}");
-    Allocation { ptr: ptr.cast(), charged }
-}
-
 /// Up to here four size classes to a doubling, beyond only the powers of two.
 const SMALL_MAX: usize = 56 << 10;
 
 /// The least distance of two size classes, and the smallest of them.
 const STEP: usize = 2 * size_of::<usize>();
 
-/// The usable size of a block of this size, above 0, and alignment.
+/// What snmalloc makes of a layout first: its size, rounded up to its alignment. Every size class is aligned as far as
+/// its size allows, so nothing else is told of the alignment.
 #[inline(always)]
-const fn usable(size: usize, alignment: usize) -> usize {
-    // Offsets of last bytes: a rounding up sets their low bits.
-    let last = (size - 1) | (alignment - 1);
+fn aligned_size(layout: Layout) -> usize {
+    ((layout.size() - 1) | (layout.align() - 1)) + 1
+}
+
+/// The usable size of a block of this size, which is above 0 and fits `isize` or is its overflow by one.
+#[inline(always)]
+const fn usable(size: usize) -> usize {
+    // The offset of the last byte: a rounding up sets its low bits.
+    let last = size - 1;
     if last < SMALL_MAX {
         // What lies within a quarter of the doubling.
         let within = usize::MAX >> 3 >> (last | (4 * STEP)).leading_zeros();
         return (last | within) + 1;
     }
-    match last.leading_zeros() {
-        // No such block was ever given out.
-        0 => 0,
-        zeros => (usize::MAX >> zeros) + 1,
-    }
+    (usize::MAX >> last.leading_zeros()) + 1
 }
 
 #[cfg(test)]
@@ -154,7 +142,11 @@ mod tests {
             let ptr = sys::sn_rust_alloc(alignment, size);
             assert!(!ptr.is_null());
             let told = sys::sn_rust_usable_size(ptr);
-            assert_eq!(usable(size, alignment), told, "{size} aligned to {alignment}");
+            assert_eq!(
+                usable(aligned_size(Layout::from_size_align(size, alignment).unwrap())),
+                told,
+                "{size} aligned to {alignment}"
+            );
             sys::sn_rust_dealloc(ptr, alignment, size);
         }
     }
@@ -171,7 +163,7 @@ mod tests {
     #[test]
     fn a_class_is_its_own() {
         for size in (1..1 << 18).step_by(7) {
-            assert_eq!(usable(usable(size, 1), 1), usable(size, 1));
+            assert_eq!(usable(usable(size)), usable(size));
         }
     }
 }
