@@ -26,7 +26,21 @@ pub(crate) fn begin() {
     // SAFETY: found before.
     let next = unsafe { next::next() };
     let mode = if next.is_libc && !arena::is_used() && size_words_are_known(next) { GLIBC } else { ANY };
+    wake(next);
     MODE.store(mode, Ordering::Release);
+}
+
+/// Asks the allocator beneath for a size once, while what it allocates itself comes from the arena: tcmalloc makes itself
+/// ready to tell sizes by a call of `malloc`, and asking for the size of that block would never end.
+fn wake(next: &Next) {
+    // SAFETY: a new block, freed once.
+    unsafe {
+        let block = (next.malloc)(1);
+        if let Some(usable_size) = next.usable_size.filter(|_| !block.is_null()) {
+            usable_size(block);
+        }
+        (next.free)(block);
+    }
 }
 
 /// The object whose mappings are the allocator's, not the program's. glibc maps without passing by us.
