@@ -69,7 +69,59 @@ fn main() {
             );
         }
     }
+    for (name, bare, with) in &pairs {
+        let mut times: Vec<[f64; 2]> = Vec::new();
+        for round in 0..=rounds {
+            let mut both = [0.0; 2];
+            for which in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
+                std::fs::create_dir_all(&session).expect("a session");
+                both[which] = redis_seconds([bare, with][which], &session, &folder);
+                std::fs::remove_dir_all(&session).expect("the session goes");
+            }
+            if round > 0 {
+                times.push(both);
+            }
+        }
+        let fastest = |which: usize| times.iter().map(|both| both[which]).fold(f64::INFINITY, f64::min);
+        println!(
+            "| redis-server, 400,000 commands | {name} | {:.2} | {:.3} ({:.3}) | |",
+            median(times.iter().map(|both| both[0]).collect()),
+            median(times.iter().map(|both| both[1] / both[0]).collect()),
+            fastest(1) / fastest(0),
+        );
+    }
     std::fs::remove_dir_all(&folder).expect("the folder goes");
+}
+
+/// The server's own processor seconds for a load of SET and GET, by its own account.
+fn redis_seconds(preload: &str, session: &std::path::Path, folder: &std::path::Path) -> f64 {
+    let port = (20000 + std::process::id() % 20000).to_string();
+    let mut server = Command::new("redis-server");
+    server.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    server.arg("--dir").arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
+    if !preload.is_empty() {
+        server.env("LD_PRELOAD", preload).env("ZMALLOC_SESSION", session);
+    }
+    let mut server = server.spawn().expect("redis-server");
+    let client = |arguments: &[&str]| {
+        let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output().expect("redis-cli");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    while !client(&["ping"]).contains("PONG") {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let load = ["-p", &port, "-n", "200000", "-P", "16", "-r", "100000", "-d", "64", "-q", "-t", "set,get"];
+    let status = Command::new("redis-benchmark").args(load).stdout(Stdio::null()).status().expect("redis-benchmark");
+    assert!(status.success());
+    let figures = client(&["info", "cpu"]);
+    let figure = |name: &str| -> f64 {
+        let line = figures.lines().find_map(|line| line.strip_prefix(name)).expect("a figure of INFO cpu");
+        line.trim().parse().expect("seconds")
+    };
+    let seconds = figure("used_cpu_user:") + figure("used_cpu_sys:");
+    client(&["shutdown", "nosave"]);
+    server.wait().expect("the server ends");
+    seconds
 }
 
 /// What is run, each by `sh -c` in a folder with a git repository, a C file and a JSON file.
@@ -106,7 +158,7 @@ with open("big.c", "w") as f:
         f.write("int f%d(int *a, int n) { int s = %d; for (int i = 0; i < n; i++) { if (a[i] %% %d) s += a[i] * i; else s ^= a[i] >> 3; } return s; }\n" % (i, i, i % 9 + 2))
 P
 git init -q repository && cd repository && git config user.name t && git config user.email t@example.org
-for i in $(seq 1 60); do seq $i $((i * 400)) > file$((i % 11)); git add -A; git commit -qm "change $i"; done
+for i in $(seq 1 150); do seq $i $((i * 900)) > file$((i % 11)); git add -A; git commit -qm "change $i"; done
 "#;
     let status = Command::new("bash").args(["-euc", script]).current_dir(folder).status().expect("bash");
     assert!(status.success(), "the programs' data could not be made");

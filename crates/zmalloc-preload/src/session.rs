@@ -212,7 +212,33 @@ fn file_size_allowed() -> bool {
 fn program_has_own_malloc() -> bool {
     // SAFETY: a name that ends with 0; always found, so no error text is made.
     let malloc = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"malloc".as_ptr()) };
-    !malloc.is_null() && !Object::of(program_has_own_malloc as *const c_void).contains(malloc)
+    !malloc.is_null() && !Object::of(program_has_own_malloc as *const c_void).contains(malloc) && !is_stub(malloc)
+}
+
+/// Whether an address that stands for a function is only an executable's way to it: one that is not position independent
+/// gives a function of a library an address of its own.
+fn is_stub(function: *const c_void) -> bool {
+    /// `RTLD_DL_SYMENT`: answer with the symbol.
+    const WITH_SYMBOL: c_int = 1;
+    const UNDEFINED: u16 = 0;
+
+    unsafe extern "C" {
+        fn dladdr1(
+            address: *const c_void,
+            info: *mut libc::Dl_info,
+            symbol: *mut *const libc::Elf64_Sym,
+            flags: c_int,
+        ) -> c_int;
+    }
+
+    let mut symbol = core::ptr::null();
+    // SAFETY: a zeroed `Dl_info` is valid; both are written to, and the symbol is the loader's for as long as the object
+    // is loaded.
+    unsafe {
+        let mut info: libc::Dl_info = core::mem::zeroed();
+        dladdr1(function, &mut info, &mut symbol, WITH_SYMBOL) != 0
+            && symbol.as_ref().is_some_and(|symbol| symbol.st_shndx == UNDEFINED)
+    }
 }
 
 pub(crate) fn pid() -> u32 {

@@ -89,11 +89,11 @@ pub struct Details {
 impl Details {
     /// Blocks ever allocated.
     pub fn blocks_allocated(&self) -> u64 {
-        self.classes.iter().map(|class| class.blocks_allocated).sum()
+        self.classes.iter().fold(0, |sum, class| sum.wrapping_add(class.blocks_allocated))
     }
 
     /// Blocks the program holds now.
     pub fn blocks_live(&self) -> u64 {
-        self.classes.iter().map(ClassTotals::blocks_live).sum()
+        self.classes.iter().fold(0, |sum, class| sum.wrapping_add(class.blocks_live()))
     }
 }
