@@ -44,7 +44,9 @@ fn random_programs_keep_every_promise() {
 fn every_small_size_and_alignment_is_credited_what_it_was_charged() {
     fn check<B: Backend>() {
         for log in 0..=16 {
-            for size in (1..=2100).chain([4095, 4096, 4097, 32768, 32769, 65536, 65537, 262_145, 1 << 20]) {
+            for size in
+                (1..=2100).chain([4095, 4096, 4097, 8191, 8192, 8193, 32768, 32769, 65536, 65537, 262_145, 1 << 20])
+            {
                 let layout = Layout::from_size_align(size, 1 << log).unwrap();
                 // SAFETY: a size above 0; the block is freed once, with its layout or by itself.
                 unsafe {
@@ -233,6 +235,8 @@ unsafe fn by_layout<B: Backend>(ptr: *mut u8, layout: Layout) -> Given {
         if !ptr.is_null() {
             // First as the ledger asks, which may teach the backend something.
             assert_eq!(B::charged_size_of(ptr, layout), B::charged_size(ptr), "{}: {layout:?}", B::NAME);
+            let at_hand = B::charged_at_hand(ptr, layout);
+            assert!(at_hand.is_none_or(|charged| charged == B::charged_size(ptr)), "{}: {layout:?}", B::NAME);
         }
         alone::<B>(ptr)
     }

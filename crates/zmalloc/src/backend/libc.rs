@@ -84,6 +84,13 @@ unsafe impl Backend for Libc {
         unsafe { usable_size(ptr) }
     }
 
+    #[cfg(all(target_env = "gnu", target_arch = "x86_64"))]
+    #[inline(always)]
+    unsafe fn charged_at_hand(ptr: *const u8, _: Layout) -> Option<usize> {
+        // SAFETY: a live block.
+        unsafe { glibc_chunk::at_hand(ptr) }
+    }
+
     fn statistics() -> Statistics {
         #[cfg(target_env = "gnu")]
         if is_glibcs(libc::malloc as *const c_void) {
@@ -144,6 +151,16 @@ pub(crate) mod glibc_chunk {
     /// `ptr` is a live block of C's malloc.
     #[inline(always)]
     pub(super) unsafe fn usable_size(ptr: *const u8) -> usize {
+        // SAFETY: a live block.
+        unsafe { at_hand(ptr).unwrap_or_else(|| ask(ptr)) }
+    }
+
+    /// As `usable_size`, if the headers are known to be glibc's.
+    ///
+    /// # Safety
+    /// As `usable_size`.
+    #[inline(always)]
+    pub(super) unsafe fn at_hand(ptr: *const u8) -> Option<usize> {
         // SAFETY: one comparison; the jump leaves the block for the label alone.
         unsafe {
             core::arch::asm!(
@@ -151,15 +168,12 @@ pub(crate) mod glibc_chunk {
                 "jne {unknown}",
                 holds = sym HOLDS,
                 yes = const YES,
-                unknown = label {
-                    // SAFETY: the caller's contract is the callee's.
-                    return unsafe { ask(ptr) };
-                },
+                unknown = label { return None },
                 options(readonly, nostack),
             );
         }
         // SAFETY: a live block, and the headers were seen to be glibc's.
-        unsafe { from_header(ptr) }
+        Some(unsafe { from_header(ptr) })
     }
 
     /// # Safety

@@ -7,7 +7,7 @@ use libmimalloc_sys as sys;
 
 /// mimalloc 3.3, bundled by `libmimalloc-sys`.
 ///
-/// A block by layout of up to 1 KiB has the size class of its layout, so nothing is looked up; a resize by layout keeps
+/// A block by layout of up to 8 KiB has the size class of its layout, so nothing is looked up; a resize by layout keeps
 /// that true by moving such a block when its class changes, where mimalloc would leave it up to half empty. Larger
 /// blocks, those aligned beyond 16 bytes, and C's `free` and `realloc` cost one look-up. Built with padding (the
 /// features `secure` and `debug` of `libmimalloc-sys`), every block is looked up.
@@ -117,16 +117,16 @@ unsafe impl Backend for Mimalloc {
 
     #[inline(always)]
     unsafe fn charged_size_of(ptr: *const u8, layout: Layout) -> usize {
-        let place = Place::of(layout);
-        match SIZES.usable(place) {
-            // SAFETY: a live block and its place.
-            0 => unsafe { look_up(ptr, place) },
-            usable => {
-                // SAFETY: a live block.
-                debug_assert_eq!(usable, unsafe { Self::usable_size(ptr) });
-                usable
-            }
-        }
+        // SAFETY: a live block and its layout.
+        unsafe { Self::charged_at_hand(ptr, layout).unwrap_or_else(|| look_up(ptr, Place::of(layout))) }
+    }
+
+    #[inline(always)]
+    unsafe fn charged_at_hand(ptr: *const u8, layout: Layout) -> Option<usize> {
+        let usable = SIZES.usable(Place::of(layout))?.get();
+        // SAFETY: a live block.
+        debug_assert_eq!(usable, unsafe { Self::usable_size(ptr) });
+        Some(usable)
     }
 
     // No statistics: without its slower build mimalloc knows only what it committed, touched or not, also after it gave

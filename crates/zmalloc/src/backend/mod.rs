@@ -5,9 +5,9 @@
 //! | type | feature | allocator | the charge is known from |
 //! |---|---|---|---|
 //! | `Jemalloc` | `jemalloc` | jemalloc, bundled | its own counters, or a formula |
-//! | `Mimalloc` | `mimalloc` | mimalloc, bundled | a table up to 1 KiB, a look-up beyond |
+//! | `Mimalloc` | `mimalloc` | mimalloc, bundled | a table up to 8 KiB, a look-up beyond |
 //! | `Snmalloc` | `snmalloc` | snmalloc, bundled | a formula |
-//! | `Tcmalloc` | `tcmalloc` | gperftools' tcmalloc, of the system | a table up to 1 KiB, a look-up beyond |
+//! | `Tcmalloc` | `tcmalloc` | gperftools' tcmalloc, of the system | a table up to 8 KiB, a look-up beyond |
 //! | `Apple` | (on Apple's systems) | the system's | a look-up |
 //! | [`Libc`] | | the C library's | a look-up |
 //! | [`SizePrefix`] | | any other, behind [`PlainAllocator`] | the layout, or a header before the block |
@@ -85,8 +85,8 @@ pub struct Statistics {
 ///
 /// An implementation promises, in addition to the rules of [`core::alloc::GlobalAlloc`]:
 ///
-/// 1. [`charged_size`](Backend::charged_size) and [`charged_size_of`](Backend::charged_size_of) answer the same for a
-///    block, from when it is given out or resized until it is taken back or resized.
+/// 1. [`charged_size`](Backend::charged_size), [`charged_size_of`](Backend::charged_size_of) and
+///    [`charged_at_hand`](Backend::charged_at_hand), where it answers, tell the same for a block, from when it is given out or resized until it is taken back or resized.
 /// 2. A refusal is a null pointer, leaves every block as it was, and never unwinds.
 /// 3. No operation calls back into a [`Zmalloc`](crate::Zmalloc) or the ledger.
 /// 4. If [`thread_counters`](Backend::thread_counters) answers, both addresses stay readable until the calling thread
@@ -192,6 +192,17 @@ pub unsafe trait Backend: Copy + Send + Sync + 'static {
         let _ = layout;
         // SAFETY: the caller's contract is the callee's.
         unsafe { Self::charged_size(ptr) }
+    }
+
+    /// As [`charged_size_of`](Backend::charged_size_of), or `None` if telling would take a call: where the usual block
+    /// takes none, a free of it needs no stack frame.
+    ///
+    /// # Safety
+    /// As [`charged_size_of`](Backend::charged_size_of).
+    #[inline(always)]
+    unsafe fn charged_at_hand(ptr: *const u8, layout: Layout) -> Option<usize> {
+        // SAFETY: the caller's contract is the callee's.
+        Some(unsafe { Self::charged_size_of(ptr, layout) })
     }
 
     /// The allocator's own exact counters of the calling thread, if it keeps any.

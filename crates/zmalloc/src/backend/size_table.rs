@@ -1,9 +1,10 @@
 //! The usable sizes of small blocks, learnt from the allocator on the way.
 
 use core::alloc::Layout;
+use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicU16, Ordering};
 
-/// For each eight bytes up to 1 KiB, the usable size of a block of that size that needs no more than `malloc`'s
+/// For each eight bytes up to 8 KiB, the usable size of a block of that size that needs no more than `malloc`'s
 /// alignment; 0 as long as it is not known.
 ///
 /// A formula would have to know how the library was built, and is no faster.
@@ -44,19 +45,17 @@ impl Place {
 
 impl SizeTable {
     /// The largest size in the table.
-    pub(super) const SMALL_MAX: usize = 1024;
+    pub(super) const SMALL_MAX: usize = 8192;
 
     pub(super) const fn new() -> SizeTable {
         SizeTable([const { AtomicU16::new(0) }; SizeTable::SMALL_MAX / 8])
     }
 
-    /// The usable size of the blocks of this place; 0 if it is not known.
+    /// The usable size of the blocks of this place, if it is known.
     #[inline(always)]
-    pub(super) fn usable(&self, place: Place) -> usize {
-        if place.0 >= SizeTable::SMALL_MAX {
-            return 0;
-        }
-        usize::from(self.0[place.0 / 8].load(Ordering::Relaxed))
+    pub(super) fn usable(&self, place: Place) -> Option<NonZeroUsize> {
+        let usable = self.0.get(place.0 / 8)?.load(Ordering::Relaxed);
+        NonZeroUsize::new(usable.into())
     }
 
     /// Keeps the usable size of every block of this place, which is in the table.
@@ -70,6 +69,6 @@ impl SizeTable {
     #[inline(always)]
     pub(super) fn are_of_one_class(&self, one: Place, other: Place) -> bool {
         let usable = self.usable(one);
-        usable != 0 && usable == self.usable(other)
+        usable.is_some() && usable == self.usable(other)
     }
 }

@@ -15,11 +15,14 @@ use core::ptr::null_mut;
 /// The library replaces C's `malloc` for the whole process as well, so that C code and [`Libc`](super::Libc) use
 /// tcmalloc too; what does not come through here is not counted.
 ///
-/// A block by layout of up to 1 KiB has the size class of its layout, so nothing is looked up; a resize by layout keeps
+/// A block by layout of up to 8 KiB has the size class of its layout, so nothing is looked up; a resize by layout keeps
 /// that true by moving such a block when its class changes, where tcmalloc would leave it up to half empty. Larger
 /// blocks, those aligned beyond 16 bytes, and C's `free` and `realloc` cost one look-up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tcmalloc;
+
+/// The smallest page that tcmalloc may be built with.
+const PAGE_MIN: usize = 4096;
 
 static SIZES: SizeTable = SizeTable::new();
 
@@ -142,10 +145,8 @@ unsafe impl Backend for Tcmalloc {
     #[inline(always)]
     unsafe fn free_charged(ptr: *mut u8, charged: usize) {
         // SAFETY: a live block. Where it has a size class, its usable size is one of that; a block of whole pages has
-        // none, and no page is this small.
-        unsafe {
-            if charged <= SizeTable::SMALL_MAX { tc_free_sized(ptr.cast(), charged) } else { tc_free(ptr.cast()) }
-        }
+        // none.
+        unsafe { if charged < PAGE_MIN { tc_free_sized(ptr.cast(), charged) } else { tc_free(ptr.cast()) } }
     }
 
     #[inline(always)]
@@ -156,16 +157,16 @@ unsafe impl Backend for Tcmalloc {
 
     #[inline(always)]
     unsafe fn charged_size_of(ptr: *const u8, layout: Layout) -> usize {
-        let place = Place::of(layout);
-        match SIZES.usable(place) {
-            // SAFETY: a live block and its place.
-            0 => unsafe { look_up(ptr, place) },
-            usable => {
-                // SAFETY: a live block.
-                debug_assert_eq!(usable, unsafe { Self::usable_size(ptr) });
-                usable
-            }
-        }
+        // SAFETY: a live block and its layout.
+        unsafe { Self::charged_at_hand(ptr, layout).unwrap_or_else(|| look_up(ptr, Place::of(layout))) }
+    }
+
+    #[inline(always)]
+    unsafe fn charged_at_hand(ptr: *const u8, layout: Layout) -> Option<usize> {
+        let usable = SIZES.usable(Place::of(layout))?.get();
+        // SAFETY: a live block.
+        debug_assert_eq!(usable, unsafe { Self::usable_size(ptr) });
+        Some(usable)
     }
 
     fn statistics() -> Statistics {

@@ -15,6 +15,12 @@ pub(super) trait Shape<B: Backend>: Copy {
     /// `ptr` is a live block of this shape.
     unsafe fn charged(self, ptr: *const u8) -> usize;
 
+    /// As `charged`, or `None` if telling would take a call.
+    ///
+    /// # Safety
+    /// As `charged`.
+    unsafe fn charged_at_hand(self, ptr: *const u8) -> Option<usize>;
+
     /// The bytes to count as requested, for a block that is charged with so many.
     fn requested(self, charged: usize) -> usize;
 
@@ -31,6 +37,12 @@ impl<B: Backend> Shape<B> for Layout {
     unsafe fn charged(self, ptr: *const u8) -> usize {
         // SAFETY: the caller's contract is the callee's.
         unsafe { B::charged_size_of(ptr, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn charged_at_hand(self, ptr: *const u8) -> Option<usize> {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { B::charged_at_hand(ptr, self) }
     }
 
     #[inline(always)]
@@ -54,6 +66,12 @@ impl<B: Backend> Shape<B> for Untold {
     unsafe fn charged(self, ptr: *const u8) -> usize {
         // SAFETY: the caller's contract is the callee's.
         unsafe { B::charged_size(ptr) }
+    }
+
+    #[inline(always)]
+    unsafe fn charged_at_hand(self, ptr: *const u8) -> Option<usize> {
+        // SAFETY: the caller's contract is the callee's.
+        Some(unsafe { B::charged_size(ptr) })
     }
 
     #[inline(always)]
@@ -86,11 +104,10 @@ pub(super) unsafe fn free<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mu
     // SAFETY: the caller's contract is the callees'.
     unsafe {
         if !may_count::<B, D>() {
-            let charged = shape.charged(ptr);
-            if !ledger::try_credit::<D>(shape.requested(charged), charged) {
-                return cold::credit_and_free::<B, D, S>(shape, ptr, charged);
+            match shape.charged_at_hand(ptr) {
+                Some(charged) if ledger::try_credit::<D>(shape.requested(charged), charged) => shape.free(ptr, charged),
+                _ => cold::credit_and_free::<B, D, S>(shape, ptr),
             }
-            shape.free(ptr, charged);
         } else if ledger::backend_counts() {
             free();
         } else {
@@ -156,13 +173,15 @@ const fn may_count<B: Backend, D: Detail>() -> bool {
     cfg!(ledger_slots) && B::COUNTS_PER_THREAD && D::TOTALS_ONLY
 }
 
-/// A thread's first operations and its last ones.
+/// A thread's first operations and its last ones, and blocks whose charge takes a call.
 mod cold {
     use super::{Backend, Counting, Detail, Shape, TotalsOnly, ledger};
 
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn credit_and_free<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8, charged: usize) {
+    pub(super) unsafe fn credit_and_free<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8) {
+        // SAFETY: the caller's contract is the callee's.
+        let charged = unsafe { shape.charged(ptr) };
         ledger::credit::<D>(shape.requested(charged), charged);
         // SAFETY: the caller's contract is the callee's.
         unsafe { shape.free(ptr, charged) };
