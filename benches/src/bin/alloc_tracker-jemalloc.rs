@@ -1,7 +1,8 @@
 //! alloc_tracker over jemalloc.
 
 #[global_allocator]
-static HEAP: alloc_tracker::Allocator<tikv_jemallocator::Jemalloc> = alloc_tracker::Allocator::new(tikv_jemallocator::Jemalloc);
+static HEAP: alloc_tracker::Allocator<tikv_jemallocator::Jemalloc> =
+    alloc_tracker::Allocator::new(tikv_jemallocator::Jemalloc);
 
 fn main() {
     zmalloc_benches::main();

@@ -34,7 +34,11 @@ fn main() {
     for (workload, count) in &columns {
         print!(" {workload}, {count} thr |");
     }
-    println!("{}\n|---|{}", if callgrind { " instructions per 64 B pair |" } else { "" }, "---|".repeat(columns.len() + usize::from(callgrind)));
+    println!(
+        "{}\n|---|{}",
+        if callgrind { " instructions per 64 B pair |" } else { "" },
+        "---|".repeat(columns.len() + usize::from(callgrind))
+    );
 
     let mut rows: Vec<String> = names.iter().map(|name| format!("| {name} |")).collect();
     for (workload, count) in &columns {

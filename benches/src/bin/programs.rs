@@ -39,7 +39,9 @@ fn main() {
         pairs.push((name.to_owned(), bare, with));
     }
 
-    println!("| program | counted | bare CPU s | CPU ratio, median (of the fastest) | wall ratio, median |\n|---|---|---|---|---|");
+    println!(
+        "| program | counted | bare CPU s | CPU ratio, median (of the fastest) | wall ratio, median |\n|---|---|---|---|---|"
+    );
     for (program, script) in PROGRAMS {
         for (name, bare, with) in &pairs {
             let mut times: Vec<[(f64, f64); 2]> = Vec::new();
