@@ -181,7 +181,7 @@ struct Block {
 }
 
 impl Block {
-    fn new<B: Backend, D: Detail>(ptr: *mut u8, layout: Option<Layout>) -> Block {
+    fn new<B: Backend>(ptr: *mut u8, layout: Option<Layout>) -> Block {
         assert!(!ptr.is_null());
         // SAFETY: a live block; its charge is asked of the backend, not of the ledger.
         SHADOW.allocated.fetch_add(unsafe { B::charged_size(ptr) } as u64, SeqCst);
@@ -219,7 +219,7 @@ impl Block {
                 }
                 None => (Zmalloc::realloc(&heap, ptr, size), None),
             };
-            let block = Block::new::<B, D>(new, layout);
+            let block = Block::new::<B>(new, layout);
             SHADOW.freed.fetch_add(before, SeqCst);
             block
         }
@@ -266,7 +266,7 @@ impl<'stash, B: Backend, D: Detail> Worker<'stash, B, D> {
                 _ => (self.heap.alloc(layout), Some(layout)),
             }
         };
-        Block::new::<B, D>(ptr, layout)
+        Block::new::<B>(ptr, layout)
     }
 
     fn work(&self, steps: usize) {
