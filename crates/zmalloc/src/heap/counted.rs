@@ -4,7 +4,7 @@
 //! other, a free is counted before it is made, so that it ends in a tail call as well.
 
 use crate::backend::Backend;
-use crate::ledger::{self, Counting, Detail, TotalsOnly};
+use crate::ledger::{self, Counting, Detail};
 use core::alloc::Layout;
 
 /// How a block is called for, and so how its charge is found and what is counted as requested for it.
@@ -89,10 +89,13 @@ impl<B: Backend> Shape<B> for Untold {
 /// Counts the block that `allocate` gives out for a shape.
 #[inline(always)]
 pub(super) fn allocation<B: Backend, D: Detail, S: Shape<B>>(shape: S, allocate: impl FnOnce(S) -> *mut u8) -> *mut u8 {
-    if !may_count::<B, D>() {
-        return charge::<B, D, S>(shape, allocate(shape));
+    if !may_count::<B>() {
+        return charge::<B, S>(shape, allocate(shape), ledger::charge::<D>);
     }
-    if ledger::backend_counts() { allocate(shape) } else { cold::allocation::<B, S>(shape, allocate) }
+    if ledger::backend_counts() {
+        return charge_details::<B, D, S>(shape, allocate(shape));
+    }
+    cold::allocation::<B, D, S>(shape, allocate)
 }
 
 /// Counts and frees a block.
@@ -103,15 +106,19 @@ pub(super) fn allocation<B: Backend, D: Detail, S: Shape<B>>(shape: S, allocate:
 pub(super) unsafe fn free<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8, free: impl FnOnce()) {
     // SAFETY: the caller's contract is the callees'.
     unsafe {
-        if !may_count::<B, D>() {
+        if !may_count::<B>() {
             match shape.charged_at_hand(ptr) {
                 Some(charged) if ledger::try_credit::<D>(shape.requested(charged), charged) => shape.free(ptr, charged),
                 _ => cold::credit_and_free::<B, D, S>(shape, ptr),
             }
-        } else if ledger::backend_counts() {
+        } else if !ledger::backend_counts() {
+            cold::free::<B, D, S>(shape, ptr);
+        } else if D::TOTALS_ONLY {
             free();
         } else {
-            cold::free::<B, S>(shape, ptr);
+            let charged = shape.charged(ptr);
+            ledger::credit_details::<D>(shape.requested(charged), charged);
+            shape.free(ptr, charged);
         }
     }
 }
@@ -127,25 +134,33 @@ pub(super) unsafe fn reallocation<B: Backend, D: Detail, S: Shape<B>>(
     ptr: *mut u8,
     reallocate: impl FnOnce() -> *mut u8,
 ) -> *mut u8 {
-    if may_count::<B, D>() {
-        if ledger::backend_counts() {
-            return reallocate();
+    // SAFETY: the caller's contract is the callees'.
+    unsafe {
+        if !may_count::<B>() {
+            recharge::<B, D, S>(before, after, ptr, reallocate)
+        } else if ledger::backend_counts() {
+            recharge_details::<B, D, S>(before, after, ptr, reallocate)
+        } else {
+            cold::reallocation::<B, D, S>(before, after, ptr, reallocate)
         }
-        // SAFETY: the caller's contract is the callee's.
-        return unsafe { cold::reallocation::<B, S>(before, after, ptr, reallocate) };
     }
-    // SAFETY: the caller's contract is the callee's.
-    unsafe { recharge::<B, D, S>(before, after, ptr, reallocate) }
 }
 
+/// Hands the figures of a new block to `count`.
 #[inline(always)]
-fn charge<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8) -> *mut u8 {
+fn charge<B: Backend, S: Shape<B>>(shape: S, ptr: *mut u8, count: impl FnOnce(usize, usize)) -> *mut u8 {
     if !ptr.is_null() {
         // SAFETY: a block that was just given out.
         let charged = unsafe { shape.charged(ptr) };
-        ledger::charge::<D>(shape.requested(charged), charged);
+        count(shape.requested(charged), charged);
     }
     ptr
+}
+
+/// Where the backend counts the totals: counts the rest of a new block.
+#[inline(always)]
+fn charge_details<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8) -> *mut u8 {
+    if D::TOTALS_ONLY { ptr } else { charge::<B, S>(shape, ptr, ledger::charge_details::<D>) }
 }
 
 /// # Safety
@@ -162,20 +177,44 @@ unsafe fn recharge<B: Backend, D: Detail, S: Shape<B>>(
     let resized = reallocate();
     if !resized.is_null() {
         // The new charge first: the sum of what was freed never runs ahead of what was allocated.
-        charge::<B, D, S>(after, resized);
+        charge::<B, S>(after, resized, ledger::charge::<D>);
         ledger::credit::<D>(before.requested(credited), credited);
     }
     resized
 }
 
-/// Whether the backend's own counters may be the ledger.
-const fn may_count<B: Backend, D: Detail>() -> bool {
-    cfg!(ledger_slots) && B::COUNTS_PER_THREAD && D::TOTALS_ONLY
+/// Where the backend counts the totals: counts the rest of a resized block.
+///
+/// # Safety
+/// `ptr` is a live block of the shape `before`.
+#[inline(always)]
+unsafe fn recharge_details<B: Backend, D: Detail, S: Shape<B>>(
+    before: S,
+    after: S,
+    ptr: *mut u8,
+    reallocate: impl FnOnce() -> *mut u8,
+) -> *mut u8 {
+    if D::TOTALS_ONLY {
+        return reallocate();
+    }
+    // SAFETY: the caller's contract is the callee's.
+    let credited = unsafe { before.charged(ptr) };
+    let resized = reallocate();
+    if !resized.is_null() {
+        charge_details::<B, D, S>(after, resized);
+        ledger::credit_details::<D>(before.requested(credited), credited);
+    }
+    resized
+}
+
+/// Whether the backend's own counters may be the ledger's totals.
+const fn may_count<B: Backend>() -> bool {
+    cfg!(ledger_slots) && B::COUNTS_PER_THREAD
 }
 
 /// A thread's first operations and its last ones, and blocks whose charge takes a call.
 mod cold {
-    use super::{Backend, Counting, Detail, Shape, TotalsOnly, ledger};
+    use super::{Backend, Counting, Detail, Shape, ledger};
 
     #[cold]
     #[inline(never)]
@@ -189,22 +228,27 @@ mod cold {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn allocation<B: Backend, S: Shape<B>>(shape: S, allocate: impl FnOnce(S) -> *mut u8) -> *mut u8 {
+    pub(super) fn allocation<B: Backend, D: Detail, S: Shape<B>>(
+        shape: S,
+        allocate: impl FnOnce(S) -> *mut u8,
+    ) -> *mut u8 {
         match ledger::begin_backend::<B>() {
-            Counting::Backend => allocate(shape),
-            Counting::Ledger => super::charge::<B, TotalsOnly, S>(shape, allocate(shape)),
+            Counting::Backend => super::charge_details::<B, D, S>(shape, allocate(shape)),
+            Counting::Ledger => super::charge::<B, S>(shape, allocate(shape), ledger::charge::<D>),
         }
     }
 
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn free<B: Backend, S: Shape<B>>(shape: S, ptr: *mut u8) {
+    pub(super) unsafe fn free<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8) {
         let counting = ledger::begin_backend::<B>();
         // SAFETY: the caller's contract is the callees'.
         unsafe {
             let charged = shape.charged(ptr);
-            if counting == Counting::Ledger {
-                ledger::credit::<TotalsOnly>(0, charged);
+            let requested = shape.requested(charged);
+            match counting {
+                Counting::Backend => ledger::credit_details::<D>(requested, charged),
+                Counting::Ledger => ledger::credit::<D>(requested, charged),
             }
             shape.free(ptr, charged);
         }
@@ -212,16 +256,18 @@ mod cold {
 
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn reallocation<B: Backend, S: Shape<B>>(
+    pub(super) unsafe fn reallocation<B: Backend, D: Detail, S: Shape<B>>(
         before: S,
         after: S,
         ptr: *mut u8,
         reallocate: impl FnOnce() -> *mut u8,
     ) -> *mut u8 {
-        match ledger::begin_backend::<B>() {
-            Counting::Backend => reallocate(),
-            // SAFETY: the caller's contract is the callee's.
-            Counting::Ledger => unsafe { super::recharge::<B, TotalsOnly, S>(before, after, ptr, reallocate) },
+        // SAFETY: the caller's contract is the callees'.
+        unsafe {
+            match ledger::begin_backend::<B>() {
+                Counting::Backend => super::recharge_details::<B, D, S>(before, after, ptr, reallocate),
+                Counting::Ledger => super::recharge::<B, D, S>(before, after, ptr, reallocate),
+            }
         }
     }
 }

@@ -3,9 +3,10 @@
 use super::guard::with_pool;
 use super::local::{Stage, local, own_slot};
 use super::once::Once;
-use super::peak;
+use super::slot::{SharedWriter, SingleWriter};
 use super::sync::Ordering;
 use super::thread::register;
+use super::{Detail, peak};
 use crate::backend::Backend;
 
 /// Who counts an operation that took the cold path.
@@ -38,6 +39,24 @@ pub(crate) fn begin_backend<B: Backend>() -> Counting {
     let attached = with_pool(|pool| unsafe { pool.attach_backend(slot, counters.allocated, counters.freed) });
     local.backend_counts.set(attached.is_some());
     Counting::Backend
+}
+
+/// Counts the details of a block given out, whose bytes the backend counts.
+#[inline(always)]
+pub(crate) fn charge_details<D: Detail>(requested: usize, charged: usize) {
+    match own_slot() {
+        Some(slot) => D::charge::<SingleWriter>(slot, requested, charged),
+        None => D::charge::<SharedWriter>(super::pool().shared(), requested, charged),
+    }
+}
+
+/// Counts the details of a block taken back, whose bytes the backend counts.
+#[inline(always)]
+pub(crate) fn credit_details<D: Detail>(requested: usize, charged: usize) {
+    match own_slot() {
+        Some(slot) => D::credit::<SingleWriter>(slot, requested, charged),
+        None => D::credit::<SharedWriter>(super::pool().shared(), requested, charged),
+    }
 }
 
 /// Has the backend call `look_at_trip` on every thread that has allocated another step.

@@ -155,6 +155,7 @@ pub(crate) fn slot_or_nobodys() -> &'static Slot {
 }
 
 /// The calling thread's slot, if it has one.
+#[inline(always)]
 pub(crate) fn own_slot() -> Option<&'static Slot> {
     Some(slot_or_nobodys()).filter(|&slot| !core::ptr::eq(slot, &NOBODYS))
 }

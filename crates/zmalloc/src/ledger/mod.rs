@@ -31,7 +31,7 @@ mod totals;
 #[cfg_attr(ledger_lock, path = "way_lock.rs")]
 mod way;
 
-pub(crate) use backend_counts::{Counting, begin_backend};
+pub(crate) use backend_counts::{Counting, begin_backend, charge_details, credit_details};
 pub use details::{Detail, Detailed, Details, SizeClasses, TotalsOnly};
 pub use fork::{after_in_child as after_fork_in_child, after_in_parent as after_fork_in_parent, before as before_fork};
 pub(crate) use local::backend_counts;
