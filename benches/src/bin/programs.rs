@@ -156,7 +156,7 @@ import json, random
 random.seed(7)
 json.dump([{"kind": "k%d" % random.randrange(50), "value": random.random()} for _ in range(60000)], open("data.json", "w"))
 with open("big.c", "w") as f:
-    for i in range(1500):
+    for i in range(350):
         f.write("int f%d(int *a, int n) { int s = %d; for (int i = 0; i < n; i++) { if (a[i] %% %d) s += a[i] * i; else s ^= a[i] >> 3; } return s; }\n" % (i, i, i % 9 + 2))
 P
 git init -q repository && cd repository && git config user.name t && git config user.email t@example.org
