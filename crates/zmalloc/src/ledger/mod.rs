@@ -66,7 +66,7 @@ pub fn totals() -> Totals {
 /// The most bytes the program ever held at once, in bytes.
 ///
 /// Looked at when a thread's own live bytes rise, not on every call, and now. It is never above what a reading of
-/// [`used_memory`] at that moment gave, and below the true peak by at most 5 steps for each thread that allocates,
+/// [`used_memory`] at that moment gave, and below the true peak by at most 5 steps (over jemalloc 9) for each thread,
 /// where a step is 64 KiB or, if that is more, 1/256 of the peak divided by the number of threads.
 pub fn peak_memory() -> usize {
     way::peak() as usize
