@@ -34,6 +34,9 @@ pub(crate) fn begin_backend<B: Backend>() -> Counting {
         return Counting::Ledger;
     };
     watch_peak::<B>();
+    // Heights of the thread that had the slot before, whose counters were others.
+    slot.trip.store(0, Ordering::Relaxed);
+    slot.high.store(0, Ordering::Relaxed);
     // SAFETY: by the backend's promise 4 the addresses are readable until this thread is gone, and at its end the
     // slot lets go of them before.
     let attached = with_pool(|pool| unsafe { pool.attach_backend(slot, counters.allocated, counters.freed) });
@@ -59,7 +62,7 @@ pub(crate) fn credit_details<D: Detail>(requested: usize, charged: usize) {
     }
 }
 
-/// Has the backend call `look_at_trip` on every thread that has allocated another step.
+/// Has the backend call `look` on every thread that has allocated another step.
 fn watch_peak<B: Backend>() {
     /// Four least steps: at 64 bytes per block, a look in 4096 allocations.
     const INTERVAL: u64 = 4 * peak::STEP_MIN;
