@@ -176,9 +176,9 @@ unsafe fn recharge<B: Backend, D: Detail, S: Shape<B>>(
     let credited = unsafe { before.charged(ptr) };
     let resized = reallocate();
     if !resized.is_null() {
-        // The new charge first: the sum of what was freed never runs ahead of what was allocated.
-        charge::<B, S>(after, resized, ledger::charge::<D>);
+        // The old charge first, which was counted long ago: otherwise the peak would have the block twice.
         ledger::credit::<D>(before.requested(credited), credited);
+        charge::<B, S>(after, resized, ledger::charge::<D>);
     }
     resized
 }
