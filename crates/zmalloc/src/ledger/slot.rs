@@ -35,10 +35,12 @@ pub struct Slot {
     pub(crate) classes: [ClassCounts; SIZE_CLASSES],
 }
 
-/// The slot of a thread that has none: no room and no sums, so that every operation takes the cold path. What is
+/// The slot of a thread that has none: less than no room and no sums, so that every operation takes the cold path, that
+/// of a block without a charge as well. What is
 /// written to it means nothing.
 #[cfg(not(loom))]
-pub(crate) static NOBODYS: Slot = Slot { freed: AtomicU64::new(1 << 63), ..Slot::new() };
+pub(crate) static NOBODYS: Slot =
+    Slot { room: AtomicU64::new(u64::MAX), freed: AtomicU64::new(1 << 63), ..Slot::new() };
 
 /// The bytes charged, from the three figures that make them up.
 pub(crate) const fn allocated(room: u64, granted: u64, granted_before: u64) -> u64 {
