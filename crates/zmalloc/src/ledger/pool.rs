@@ -78,21 +78,22 @@ impl Pool {
         self.peak.store(live, Ordering::Relaxed);
     }
 
-    /// Claims a slot for the calling thread, or `None` if none is left, no memory for more, or `ready` refuses it.
-    pub(crate) fn claim(&self, ready: impl FnOnce(&Slot) -> bool) -> Option<&Slot> {
+    /// Claims a slot for the calling thread, or `None` if none is left, no memory for more, or `ready` refuses one that
+    /// was never claimed.
+    pub(crate) fn claim(&self, ready: impl Fn(&Slot) -> bool) -> Option<&Slot> {
         let mut index = 0;
         loop {
             let slot = match self.slot(index) {
                 Some(slot) => slot,
                 None => self.grow(index)?,
             };
+            // Before anything in it is touched: there may be no memory behind it yet.
+            if index >= self.claimed.load(Ordering::Acquire) as usize && !ready(slot) {
+                return None;
+            }
             if slot.owner.load(Ordering::Relaxed) == UNCLAIMED
                 && slot.owner.compare_exchange(UNCLAIMED, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
-                if !ready(slot) {
-                    self.release(slot);
-                    return None;
-                }
                 self.claimed.fetch_max(index as u32 + 1, Ordering::Release);
                 return Some(slot);
             }
