@@ -155,7 +155,8 @@ pub(crate) mod glibc_chunk {
         unsafe { at_hand(ptr).unwrap_or_else(|| ask(ptr)) }
     }
 
-    /// As `usable_size`, if the headers are known to be glibc's.
+    /// As `usable_size`, if the headers are known to be glibc's and the block is no mapping of its own: those are rare,
+    /// and left to glibc.
     ///
     /// # Safety
     /// As `usable_size`.
@@ -173,13 +174,13 @@ pub(crate) mod glibc_chunk {
             );
         }
         // SAFETY: a live block, and the headers were seen to be glibc's.
-        Some(unsafe { from_header(ptr) })
+        unsafe { from_header(ptr) }
     }
 
     /// # Safety
     /// `ptr` is a live block of glibc's malloc.
     #[inline(always)]
-    unsafe fn from_header(ptr: *const u8) -> usize {
+    unsafe fn from_header(ptr: *const u8) -> Option<usize> {
         let mut chunk = ptr.cast::<usize>();
         // The compiler knows `malloc` and would take the word before a new block for nobody's: hide where it comes from.
         #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written through it")]
@@ -189,17 +190,8 @@ pub(crate) mod glibc_chunk {
         };
         // SAFETY: the word before the block is in its chunk.
         let word = unsafe { chunk.sub(1).read() };
-        if word & MAPPED != 0 {
-            return mapped(word);
-        }
         // A chunk in use lends its block the first word of the next one.
-        (word & !FLAGS) - size_of::<usize>()
-    }
-
-    /// A chunk that is a mapping of its own has no next one.
-    #[cold]
-    fn mapped(word: usize) -> usize {
-        (word & !FLAGS) - 2 * size_of::<usize>()
+        (word & MAPPED == 0).then_some((word & !FLAGS).wrapping_sub(size_of::<usize>()))
     }
 
     /// # Safety
@@ -225,14 +217,15 @@ pub(crate) mod glibc_chunk {
         let same = |size: usize| unsafe {
             let block = libc::malloc(size);
             let same = !block.is_null()
-                && from_header(block.cast()) == libc::malloc_usable_size(block)
-                && from_header(block.cast()) >= size;
+                && from_header(block.cast()) == Some(libc::malloc_usable_size(block))
+                && from_header(block.cast()) >= Some(size);
             libc::free(block);
             same
         };
-        // Small, middle, and mapped blocks, and only of glibc itself.
+        // Only of glibc itself, and small blocks only: to free a mapped one would raise the size from which on the
+        // program's own are mapped.
         is_glibcs(libc::malloc as *const c_void)
             && is_glibcs(libc::malloc_usable_size as *const c_void)
-            && [1, 24, 25, 100, 1000, 5000, 100_000, 1 << 20].into_iter().all(same)
+            && [1, 24, 25, 100, 1000].into_iter().all(same)
     }
 }
