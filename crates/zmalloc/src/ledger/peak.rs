@@ -44,6 +44,12 @@ pub(crate) fn record(pool: &Pool, live: u64) -> u64 {
     if live <= before {
         return before;
     }
-    pool.set_step((live / SHARE / pool.threads().max(1) as u64).max(STEP_MIN));
+    set_step(pool);
     live
+}
+
+/// Sets the step for the peak and the threads that share it: when either has risen.
+pub(crate) fn set_step(pool: &Pool) {
+    let peak = pool.peak().load(Ordering::Relaxed);
+    pool.set_step((peak / SHARE / pool.threads().max(1) as u64).max(STEP_MIN));
 }

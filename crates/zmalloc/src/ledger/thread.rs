@@ -7,6 +7,7 @@ use super::fork;
 use super::guard::with_pool;
 use super::local::{Stage, local, own_slot};
 use super::once::Once;
+use super::peak;
 use super::slot::{NOBODYS, Slot};
 use core::ffi::c_void;
 
@@ -39,6 +40,7 @@ fn try_register() -> Option<&'static Slot> {
         pool.release(slot);
         return None;
     }
+    peak::set_step(pool);
     Some(slot)
 }
 
