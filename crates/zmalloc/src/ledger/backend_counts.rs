@@ -22,14 +22,15 @@ pub(crate) enum Counting {
 #[cold]
 pub(crate) fn begin_backend<B: Backend>() -> Counting {
     let local = local();
-    match local.stage.get() {
-        Stage::Registering => return Counting::Backend,
-        Stage::Slotless => return Counting::Ledger,
-        Stage::New | Stage::Live => {}
+    if local.stage.get() == Stage::Slotless {
+        return Counting::Ledger;
     }
     let Some(counters) = B::thread_counters() else {
         return Counting::Ledger;
     };
+    if local.stage.get() == Stage::Registering {
+        return Counting::Backend;
+    }
     let Some(slot) = register() else {
         return Counting::Ledger;
     };
