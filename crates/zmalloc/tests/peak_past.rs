@@ -1,0 +1,67 @@
+//! The peak where a thread, a block or a slot has a past. One test in this process: the peak is global and only rises.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+use zmalloc::backend::{Backend, Libc};
+use zmalloc::{Zmalloc, peak_memory};
+
+const MIB: usize = 1 << 20;
+
+/// Every block is one of these, and no page of it is touched.
+fn blocks<B: Backend>(count: usize) -> Vec<*mut u8> {
+    (0..count).map(|_| Zmalloc::<B>::new().malloc(MIB)).collect()
+}
+
+fn free<B: Backend>(blocks: Vec<*mut u8>) {
+    // SAFETY: live blocks, freed once.
+    blocks.into_iter().for_each(|block| unsafe { Zmalloc::<B>::new().free(block) });
+}
+
+/// The peak is this, give or take an eighth.
+fn assert_peak(mib: usize, when: &str) {
+    let peak = peak_memory() / MIB;
+    assert!((mib - mib / 8..=mib + mib / 8).contains(&peak), "{when}: {peak} MiB, not {mib}");
+}
+
+#[test]
+fn the_past_does_not_hide_or_raise_the_peak() {
+    // A block that is resized is held once.
+    let heap = Zmalloc::<Libc>::new();
+    // SAFETY: a live block, freed once.
+    unsafe {
+        let block = heap.realloc(heap.malloc(64 * MIB), 65 * MIB);
+        assert_peak(65, "resized");
+        heap.free(block);
+    }
+
+    #[cfg(feature = "jemalloc")]
+    {
+        use zmalloc::backend::Jemalloc;
+        // The second thread has the slot, but not the past, of the first.
+        let churn = || (0..1000).for_each(|_| free::<Jemalloc>(blocks::<Jemalloc>(1)));
+        thread::spawn(churn).join().unwrap();
+        thread::spawn(|| free::<Jemalloc>(blocks::<Jemalloc>(400))).join().unwrap();
+        assert_peak(400, "after a busy thread");
+    }
+
+    // One thread's step is not every thread's.
+    const THREADS: usize = 400;
+    free::<Libc>(blocks::<Libc>(4096));
+    assert_peak(4096, "alone");
+    let together = Arc::new(Barrier::new(THREADS));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let together = Arc::clone(&together);
+            thread::spawn(move || {
+                let first = blocks::<Libc>(1);
+                together.wait();
+                let more = blocks::<Libc>(14);
+                together.wait();
+                free::<Libc>(first);
+                free::<Libc>(more);
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_peak(THREADS * 15, "together");
+}
