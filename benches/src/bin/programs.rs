@@ -1,6 +1,6 @@
 //! Whole real programs, bare and under the preloaded library, in turn: median ratios of processor time and of wall time.
 //!
-//! `programs [--rounds N] PRELOAD.so [--swap NAME=BARE.so[+WITH.so]]...`
+//! `programs [--rounds N] [--only PROGRAM] PRELOAD.so [--swap NAME=BARE.so[+WITH.so]]...`
 //!
 //! Each `--swap` adds two columns' worth of one comparison: the program with `BARE.so` preloaded alone, against the same
 //! program counted over that allocator: `WITH.so` if given, else `PRELOAD.so` with `BARE.so` behind it.
@@ -13,12 +13,14 @@ fn main() {
     let mut rounds = 11;
     let mut swaps = Vec::new();
     let mut preload = None;
+    let mut only = String::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
         match argument.as_str() {
             "--rounds" => rounds = value().parse().expect("a number of rounds"),
             "--swap" => swaps.push(value()),
+            "--only" => only = value(),
             path => preload = Some(path.to_owned()),
         }
     }
@@ -42,7 +44,7 @@ fn main() {
     println!(
         "| program | counted | bare CPU s | CPU ratio, median (of the fastest) | wall ratio, median |\n|---|---|---|---|---|"
     );
-    for (program, script) in PROGRAMS {
+    for (program, script) in PROGRAMS.iter().filter(|(program, _)| program.contains(&only)) {
         for (name, bare, with) in &pairs {
             let mut times: Vec<[(f64, f64); 2]> = Vec::new();
             for round in 0..=rounds {
@@ -71,7 +73,7 @@ fn main() {
             );
         }
     }
-    for (name, bare, with) in &pairs {
+    for (name, bare, with) in pairs.iter().filter(|_| "redis-server".contains(&only)) {
         let mut times: Vec<[f64; 2]> = Vec::new();
         for round in 0..=rounds {
             let mut both = [0.0; 2];

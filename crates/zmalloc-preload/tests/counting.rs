@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Directory, compile, eventually, figure, finish, run, under};
+use common::{Directory, compile, eventually, figure, finish, library, run, under};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 use zmalloc::ledger::Snapshot;
@@ -70,6 +70,27 @@ fn threads_that_end_and_destructors_that_run_late() {
         let segment = session.segment();
         assert_recounted(&segment, &output, (idle.totals.live_bytes(), idle.details.blocks_live()));
         assert_eq!(segment.threads, 1, "only the main thread is left");
+    }
+}
+
+/// Over a jemalloc of the system, whose own counters tell the sizes. CI installs it; elsewhere a missing one is said.
+#[test]
+fn threads_over_an_allocator_that_counts() {
+    let libraries = ["/usr/lib/x86_64-linux-gnu/libjemalloc.so.2", "/usr/lib64/libjemalloc.so.2"];
+    let Some(jemalloc) = libraries.into_iter().find(|path| std::path::Path::new(path).exists()) else {
+        eprintln!("not run: no libjemalloc.so.2 in {libraries:?}");
+        return;
+    };
+    let build = Directory::new();
+    let program = compile(&build, "threads.c", &[]);
+    let preload = format!("{}:{jemalloc}", library().display());
+    let session = Directory::new();
+    run(under(&program, &session).env("LD_PRELOAD", &preload).arg("idle"));
+    let idle = session.segment();
+    for _ in 0..3 {
+        let session = Directory::new();
+        let output = run(under(&program, &session).env("LD_PRELOAD", &preload));
+        assert_recounted(&session.segment(), &output, (idle.totals.live_bytes(), idle.details.blocks_live()));
     }
 }
 

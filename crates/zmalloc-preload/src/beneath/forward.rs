@@ -1,7 +1,7 @@
 //! Forwarding: the allocator that the program has anyway does the work, we count.
 
 use super::next::{self, Next};
-use super::{built, charge, credit, move_out_of_arena};
+use super::{built, charge, counters, credit, move_out_of_arena};
 use crate::object::Object;
 use crate::{arena, start};
 use core::ffi::{c_int, c_void};
@@ -14,7 +14,9 @@ static MODE: AtomicU8 = AtomicU8::new(NOT_STARTED);
 const NOT_STARTED: u8 = 0;
 /// glibc, whose size words are where we look, and no block of the arena is out.
 const GLIBC: u8 = 1;
-const ANY: u8 = 2;
+/// A jemalloc that counts by itself.
+const COUNTS: u8 = 2;
+const ANY: u8 = 3;
 
 /// Finds the allocator beneath; answers what to call it.
 pub(crate) fn find() -> &'static str {
@@ -25,8 +27,14 @@ pub(crate) fn find() -> &'static str {
 pub(crate) fn begin() {
     // SAFETY: found before.
     let next = unsafe { next::next() };
-    let mode = if next.is_libc && !arena::is_used() && size_words_are_known(next) { GLIBC } else { ANY };
     wake(next);
+    let mode = if next.is_libc && !arena::is_used() && size_words_are_known(next) {
+        GLIBC
+    } else if cfg!(target_arch = "x86_64") && counters::hold(next) {
+        COUNTS
+    } else {
+        ANY
+    };
     MODE.store(mode, Ordering::Release);
 }
 
@@ -59,8 +67,12 @@ pub(crate) unsafe fn malloc(size: usize) -> *mut c_void {
     unsafe { given((next::next().malloc)(size)) }
 }
 
-#[cold]
+#[inline]
 fn malloc_anywhere(size: usize) -> *mut c_void {
+    if counted_beneath() {
+        // SAFETY: no conditions of its own.
+        return unsafe { given_beneath((next::next().malloc)(size)) };
+    }
     // SAFETY: no conditions of its own.
     next().map_or_else(|| arena::allocate(1, size), |next| unsafe { counted((next.malloc)(size)) })
 }
@@ -137,10 +149,15 @@ fn finished(block: *mut c_void, charged: usize) -> *mut c_void {
     block
 }
 
-#[cold]
+#[inline]
 unsafe fn free_anywhere(block: *mut c_void) {
     if arena::owns(block) {
         return;
+    }
+    if counted_beneath() {
+        // SAFETY: a live block, by the C contract.
+        unsafe { (next::next().free)(block) };
+        return credit(counters::taken());
     }
     // While starting, what is not the arena's was not given out by us.
     let Some(next) = next() else { return };
@@ -273,16 +290,40 @@ pub(crate) fn trim(keep: usize) -> c_int {
     next().and_then(|next| next.trim).map_or(0, |trim| unsafe { trim(keep) })
 }
 
-/// The allocator beneath, or `None` inside the start.
+/// The allocator beneath, or `None` inside the start. Before every call of it: a thread's counters are found here.
 #[inline]
 fn next() -> Option<&'static Next> {
+    if MODE.load(Ordering::Acquire) == NOT_STARTED && !start::ready() {
+        return None;
+    }
+    counted_beneath();
     // SAFETY: started, so it was found.
-    (MODE.load(Ordering::Acquire) != NOT_STARTED || start::ready()).then(|| unsafe { next::next() })
+    Some(unsafe { next::next() })
+}
+
+/// Whether the allocator beneath counts what the calling thread does; if it can, it does from now on.
+#[inline(always)]
+fn counted_beneath() -> bool {
+    // SAFETY: in this mode it was found.
+    MODE.load(Ordering::Acquire) == COUNTS && (counters::are_known() || counters::find(unsafe { next::next() }))
+}
+
+/// Counts a block given out by an allocator that counts, if it was.
+#[inline(always)]
+fn given_beneath(block: *mut c_void) -> *mut c_void {
+    let charged = counters::given();
+    if charged != 0 && !ledger::try_charge::<SizeClasses>(0, charged) {
+        return finished(block, charged);
+    }
+    block
 }
 
 /// Counts a block given out, if it was.
 #[cold]
 unsafe fn counted(block: *mut c_void) -> *mut c_void {
+    if counted_beneath() {
+        return given_beneath(block);
+    }
     if !block.is_null() {
         // SAFETY: a live block.
         charge(unsafe { size(block) });
@@ -293,6 +334,15 @@ unsafe fn counted(block: *mut c_void) -> *mut c_void {
 /// Resizes a block, or null. A block resized to nothing is freed if no block is the answer; otherwise null leaves it as
 /// it was.
 unsafe fn resized(next: &Next, block: *mut c_void, requested: usize) -> *mut c_void {
+    if counted_beneath() {
+        // SAFETY: a live block or null.
+        let resized = unsafe { (next.realloc)(block, requested) };
+        let credited = counters::taken();
+        if credited != 0 {
+            credit(credited);
+        }
+        return given_beneath(resized);
+    }
     // SAFETY: a live block or null.
     unsafe {
         let before = if block.is_null() { 0 } else { size(block) };

@@ -4,6 +4,8 @@
 //! library was built with. Both offer C's family, counted.
 
 mod built;
+#[cfg(not(any(feature = "jemalloc", feature = "mimalloc", feature = "snmalloc")))]
+mod counters;
 #[cfg_attr(any(feature = "jemalloc", feature = "mimalloc", feature = "snmalloc"), path = "built_in.rs")]
 #[cfg_attr(not(any(feature = "jemalloc", feature = "mimalloc", feature = "snmalloc")), path = "forward.rs")]
 mod family;

@@ -1,5 +1,6 @@
 //! The allocator that the program has anyway, found by name in the objects loaded after this one.
 
+use super::counters::Mallctl;
 use crate::environment;
 use crate::global::Global;
 use crate::object::Object;
@@ -24,6 +25,8 @@ pub(super) struct Next {
     pub(super) pvalloc: Option<Sized>,
     /// Without it no block has a size: blocks are counted, bytes are not.
     pub(super) usable_size: Option<unsafe extern "C" fn(*mut c_void) -> usize>,
+    /// jemalloc's control interface.
+    pub(super) mallctl: Option<Mallctl>,
     pub(super) trim: Option<unsafe extern "C" fn(usize) -> c_int>,
     pub(super) object: Object,
     /// The object is the C library.
@@ -74,6 +77,7 @@ pub(super) fn find() -> bool {
             usable_size: transmute::<*mut c_void, Option<unsafe extern "C" fn(*mut c_void) -> usize>>(of_object(
                 c"malloc_usable_size",
             )),
+            mallctl: transmute::<*mut c_void, Option<Mallctl>>(of_object(c"mallctl")),
             // The C library's serves a program that asks for it, whoever else allocates.
             trim: transmute::<*mut c_void, Option<unsafe extern "C" fn(usize) -> c_int>>(look_up(
                 handle,
