@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Know, bound and explain every byte of heap a native program uses.
+/// Know and explain every byte of heap a native program uses.
 #[derive(Debug, Parser)]
 #[command(name = "zm", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {

@@ -7,6 +7,6 @@ pub mod ledger;
 pub mod process;
 pub mod report;
 
-pub use heap::{OomHandler, UsableBlock, Zmalloc, is_global_allocator, set_oom_handler};
+pub use heap::{DefaultBackend, OomHandler, UsableBlock, Zmalloc, is_global_allocator, set_oom_handler};
 pub use ledger::{peak_memory, totals, used_memory};
 pub use report::Report;

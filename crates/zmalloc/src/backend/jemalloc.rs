@@ -62,7 +62,9 @@ unsafe impl Backend for Jemalloc {
             return Version::UNKNOWN;
         }
         // SAFETY: jemalloc answers with a static string.
-        Version::new(unsafe { CStr::from_ptr(version) }.to_bytes())
+        let text = unsafe { CStr::from_ptr(version) }.to_bytes();
+        // Like `5.3.1-0-g81034ce1f1373e37dc865038e1bc8eeecf559ce8`: what follows is the commit.
+        Version::new(text.split(|&byte| byte == b'-').next().unwrap_or(text))
     }
 
     #[inline(always)]
@@ -196,7 +198,11 @@ unsafe impl Backend for Jemalloc {
         }
     }
 
+    /// Nothing without the feature `jemalloc-statistics`: then jemalloc does not keep them.
     fn statistics() -> Statistics {
+        if figure(c"stats.allocated").is_none() {
+            return Statistics::default();
+        }
         // The figures are as of the last epoch, so a new one is begun.
         let mut epoch = 1u64;
         // SAFETY: name and both values fit jemalloc's table: a uint64_t in and out.

@@ -102,7 +102,8 @@ impl Report {
         Report::with_allocator(|| None)
     }
 
-    /// As [`now`](Report::now), with the figures of the allocator `B`.
+    /// As [`now`](Report::now), with the figures of the allocator `B`; jemalloc keeps its own only with the feature
+    /// `jemalloc-statistics`.
     ///
     /// Cost: jemalloc's add 10 to 50 us, and 4 us for each thread.
     pub fn of<B: Backend>() -> Report {

@@ -13,6 +13,9 @@ impl fmt::Display for Report {
         size(f, "peak", Some(self.peak))?;
         size(f, "allocated in total", Some(self.allocated_total))?;
         size(f, "freed in total", Some(self.freed_total))?;
+        if self.allocated_total == 0 {
+            writeln!(f, "  nothing was counted: is a Zmalloc the program's #[global_allocator]?")?;
+        }
         count(f, "blocks", self.details.map(|details| details.blocks_live()))?;
         count(f, "threads", self.threads.map(|threads| threads as u64))?;
         if let Some(allocator) = self.allocator {
