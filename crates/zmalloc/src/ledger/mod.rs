@@ -69,7 +69,8 @@ pub fn totals() -> Totals {
 ///
 /// Looked at when a thread's own live bytes rise, not on every call, and now. It is never above what a reading of
 /// [`used_memory`] at that moment gave, and below the true peak by at most 5 steps (over jemalloc 9) for each thread,
-/// where a step is 64 KiB or, if that is more, 1/256 of the peak divided by the number of threads. Over jemalloc a block
+/// where a step is 64 KiB or, if that is more, 1/256 of the peak divided by the number of threads. Threads without a
+/// slot, as in destructors that run late, are one thread together. Over jemalloc a block
 /// that is being resized may be in it twice, as jemalloc counts the new one before it takes the old one back.
 pub fn peak_memory() -> usize {
     way::peak() as usize
