@@ -6,7 +6,7 @@
 use std::sync::{Arc, Barrier};
 use std::thread;
 use zmalloc::backend::{Backend, Libc, PlainLibc, SizePrefix};
-use zmalloc::ledger::{Detailed, TotalsOnly};
+use zmalloc::ledger::TotalsOnly;
 use zmalloc::{Zmalloc, peak_memory, used_memory};
 
 const STEP: usize = 64 << 10;
@@ -25,7 +25,7 @@ fn the_peak_is_near_and_never_above() {
     rises_and_falls::<zmalloc::backend::Mimalloc>(&mut least);
     #[cfg(feature = "jemalloc")]
     {
-        let heap = Zmalloc::<zmalloc::backend::Jemalloc, Detailed>::new();
+        let heap = Zmalloc::<zmalloc::backend::Jemalloc, zmalloc::ledger::Detailed>::new();
         let block = heap.malloc(least + (3 << 20));
         // SAFETY: a live block, freed once.
         let charged = unsafe { heap.charged_size(block) };

@@ -1,6 +1,7 @@
 //! The peak where a thread, a block or a slot has a past. One test in this process: the peak is global and only rises.
 
-use std::sync::{Arc, Barrier};
+use std::cell::Cell;
+use std::sync::{Arc, Barrier, OnceLock};
 use std::thread;
 use zmalloc::backend::{Backend, Libc};
 use zmalloc::{Zmalloc, peak_memory};
@@ -23,6 +24,34 @@ fn assert_peak(mib: usize, when: &str) {
     assert!((mib - mib / 8..=mib + mib / 8).contains(&peak), "{when}: {peak} MiB, not {mib}");
 }
 
+/// Runs `section` in a destructor of a thread-specific key, a round after those that run first: ours is one of them.
+fn in_last_destructor(section: fn()) {
+    static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+    thread_local!(static ROUND: Cell<u32> = const { Cell::new(0) });
+
+    fn set(section: *const libc::c_void) {
+        // SAFETY: the key exists; the value is only handed to `destroy`.
+        assert_eq!(unsafe { libc::pthread_setspecific(*KEY.get().unwrap(), section) }, 0);
+    }
+
+    extern "C" fn destroy(section: *mut libc::c_void) {
+        if ROUND.replace(1) == 0 {
+            return set(section);
+        }
+        // SAFETY: the value set below.
+        let section = unsafe { std::mem::transmute::<*mut libc::c_void, fn()>(section) };
+        section();
+    }
+
+    KEY.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: a writable key and a destructor of the right signature.
+        assert_eq!(unsafe { libc::pthread_key_create(&mut key, Some(destroy)) }, 0);
+        key
+    });
+    set(section as *const libc::c_void);
+}
+
 #[test]
 fn the_past_does_not_hide_or_raise_the_peak() {
     // A block that is resized is held once.
@@ -33,6 +62,15 @@ fn the_past_does_not_hide_or_raise_the_peak() {
         assert_peak(65, "resized");
         heap.free(block);
     }
+
+    // A thread whose slot is gone looks too.
+    thread::spawn(|| {
+        free::<Libc>(blocks::<Libc>(1));
+        in_last_destructor(|| free::<Libc>(blocks::<Libc>(200)));
+    })
+    .join()
+    .unwrap();
+    assert_peak(200, "in a late destructor");
 
     #[cfg(feature = "jemalloc")]
     {

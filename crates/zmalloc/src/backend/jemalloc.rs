@@ -10,9 +10,9 @@ use tikv_jemalloc_sys as sys;
 
 /// jemalloc 5.3, bundled by `tikv-jemalloc-sys`.
 ///
-/// Its exact per-thread counters are the ledger: counting costs one comparison per allocation. They count every block
-/// of this jemalloc, so also what other code in the process takes from `tikv-jemalloc-sys` directly. When jemalloc is
-/// built to replace C's `malloc` too (the crate's unprefixed feature), foreign threads would move the sums unseen;
+/// Its exact per-thread counters are the ledger: counting costs the test of one flag per operation. They count every
+/// block of this jemalloc, so also what other code in the process takes from `tikv-jemalloc-sys` directly. When jemalloc
+/// is built to replace C's `malloc` too (the crate's unprefixed feature), foreign threads would move the sums unseen;
 /// then the ledger counts each call itself, at about 1.3x.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Jemalloc;
@@ -51,7 +51,7 @@ mod over_aligned {
 
 // SAFETY: 1. usable sizes depend on size and alignment alone, and `nallocx`, the formula and `malloc_usable_size`
 // agree on them. 2. jemalloc's refusals are null pointers and it is C. 3. It calls nothing of ours. 4. The counters
-// lie in the thread's own storage; they count exactly the usable sizes.
+// lie in the thread's own storage; they count exactly the usable sizes. 5. No other backend here has counters.
 unsafe impl Backend for Jemalloc {
     const NAME: &'static str = "jemalloc";
     const COUNTS_PER_THREAD: bool = true;

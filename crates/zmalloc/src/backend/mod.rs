@@ -9,7 +9,7 @@
 //! | `Snmalloc` | `snmalloc` | snmalloc, bundled | a formula |
 //! | `Tcmalloc` | `tcmalloc` | gperftools' tcmalloc, of the system | a table up to 8 KiB, a look-up beyond |
 //! | `Apple` | (on Apple's systems) | the system's | a look-up |
-//! | [`Libc`] | | the C library's | a look-up |
+//! | [`Libc`] | | the C library's | the chunk header, or a look-up |
 //! | [`SizePrefix`] | | any other, behind [`PlainAllocator`] | the layout, or a header before the block |
 
 use core::alloc::Layout;
@@ -86,11 +86,14 @@ pub struct Statistics {
 /// An implementation promises, in addition to the rules of [`core::alloc::GlobalAlloc`]:
 ///
 /// 1. [`charged_size`](Backend::charged_size), [`charged_size_of`](Backend::charged_size_of) and
-///    [`charged_at_hand`](Backend::charged_at_hand), where it answers, tell the same for a block, from when it is given out or resized until it is taken back or resized.
+///    [`charged_at_hand`](Backend::charged_at_hand), where it answers, tell the same for a block, from when it is given out
+///    or resized until it is taken back or resized.
 /// 2. A refusal is a null pointer, leaves every block as it was, and never unwinds.
 /// 3. No operation calls back into a [`Zmalloc`](crate::Zmalloc) or the ledger.
 /// 4. If [`thread_counters`](Backend::thread_counters) answers, both addresses stay readable until the calling thread
 ///    is gone, only that thread writes them, and their difference over all threads is the sum of the charges.
+/// 5. At most one backend of a process answers [`thread_counters`](Backend::thread_counters): the ledger keeps one flag
+///    per thread, whether the backend counts, and does not ask which.
 pub unsafe trait Backend: Copy + Send + Sync + 'static {
     /// The allocator's name as its users write it, like `jemalloc`.
     const NAME: &'static str;

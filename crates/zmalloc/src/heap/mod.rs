@@ -6,7 +6,7 @@ mod live;
 mod oom;
 mod raw;
 
-pub use live::{Liveness, is_global_allocator};
+pub use live::is_global_allocator;
 pub use oom::{OomHandler, set_oom_handler};
 pub use raw::UsableBlock;
 

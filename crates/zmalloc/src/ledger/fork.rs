@@ -2,7 +2,6 @@
 
 use super::local::local;
 use super::once::Once;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Has the C library tell us of every fork from now on. Called before the lock is first taken.
 #[inline]
@@ -16,13 +15,12 @@ pub(crate) fn watch() {
     });
 }
 
-/// A signal handler forked inside a section that holds the lock: then it stays with the interrupted section.
-static WITHIN_SECTION: AtomicBool = AtomicBool::new(false);
-
 /// Around a fork that runs no handlers, like `_Fork`: before it. A plain `fork` needs none of the three.
 pub extern "C" fn before() {
-    if local().busy.replace(true) {
-        WITHIN_SECTION.store(true, Ordering::Relaxed);
+    let local = local();
+    if local.busy.replace(true) {
+        // The lock stays with the section that a signal handler interrupted to fork.
+        local.forks_within.set(true);
     } else {
         super::pool().lock();
     }
@@ -30,9 +28,10 @@ pub extern "C" fn before() {
 
 /// Around a fork that runs no handlers: after it in the parent, or if it failed.
 pub extern "C" fn after_in_parent() {
-    if !WITHIN_SECTION.swap(false, Ordering::Relaxed) {
+    let local = local();
+    if !local.forks_within.replace(false) {
         super::pool().unlock();
-        local().busy.set(false);
+        local.busy.set(false);
     }
 }
 
@@ -40,7 +39,7 @@ pub extern "C" fn after_in_parent() {
 pub extern "C" fn after_in_child() {
     let local = local();
     super::pool().keep_only(local.slot.get());
-    if !WITHIN_SECTION.swap(false, Ordering::Relaxed) {
+    if !local.forks_within.replace(false) {
         super::pool().unlock();
         local.busy.set(false);
     }

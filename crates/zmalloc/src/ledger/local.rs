@@ -17,6 +17,8 @@ pub(crate) struct Local {
     pub(crate) stage: Cell<Stage>,
     /// The pool's lock is held, or waited for, by this thread.
     pub(crate) busy: Cell<bool>,
+    /// A signal handler of this thread forks inside a section that holds the lock.
+    pub(crate) forks_within: Cell<bool>,
 }
 
 /// How far a thread is in its life with the ledger.
@@ -46,7 +48,7 @@ mod place {
         ".size zmalloc_local_0_1, 16",
         ".p2align 4",
         "zmalloc_local_0_1:",
-        // `Local::slot`, then `Stage::New` and two times no.
+        // `Local::slot`, then `Stage::New` and three times no.
         ".quad {nobodys}",
         ".zero 8",
         ".popsection",
@@ -118,6 +120,7 @@ mod place {
                 backend_counts: Cell::new(false),
                 stage: Cell::new(Stage::New),
                 busy: Cell::new(false),
+                forks_within: Cell::new(false),
             }
         };
     }

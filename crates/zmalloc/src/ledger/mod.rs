@@ -33,6 +33,7 @@ mod way;
 
 pub(crate) use backend_counts::{Counting, begin_backend, charge_details, credit_details};
 pub use details::{Detail, Detailed, Details, SizeClasses, TotalsOnly};
+#[doc(hidden)]
 pub use fork::{after_in_child as after_fork_in_child, after_in_parent as after_fork_in_parent, before as before_fork};
 pub(crate) use local::backend_counts;
 pub use pool::Pool;
@@ -41,6 +42,7 @@ pub use segment::{Identity, Notes, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIA
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
 pub use totals::Totals;
+#[doc(hidden)]
 pub use way::{charge, credit, finish_charge, try_charge, try_credit};
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -67,7 +69,8 @@ pub fn totals() -> Totals {
 ///
 /// Looked at when a thread's own live bytes rise, not on every call, and now. It is never above what a reading of
 /// [`used_memory`] at that moment gave, and below the true peak by at most 5 steps (over jemalloc 9) for each thread,
-/// where a step is 64 KiB or, if that is more, 1/256 of the peak divided by the number of threads. Over jemalloc a block
+/// where a step is 64 KiB or, if that is more, 1/256 of the peak divided by the number of threads. Threads without a
+/// slot, as in destructors that run late, are one thread together. Over jemalloc a block
 /// that is being resized may be in it twice, as jemalloc counts the new one before it takes the old one back.
 pub fn peak_memory() -> usize {
     way::peak() as usize
@@ -92,6 +95,7 @@ const OWN_SLOTS: usize = 32;
 static OWN: Pool<[Slot; OWN_SLOTS]> = Pool::new();
 
 /// Makes the memory of a slot ready for use; see [`adopt`].
+#[doc(hidden)]
 pub type MakeReady = fn(*const u8, usize) -> bool;
 
 static MAKE_READY: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -114,6 +118,7 @@ fn make_ready(slot: &Slot) -> bool {
 /// # Safety
 /// 1. No operation was counted yet, in any thread. 2. `pool` is a valid pool, zeroed or of a parent process, that
 ///    stays mapped for the rest of the program.
+#[doc(hidden)]
 pub unsafe fn adopt(pool: &'static Pool, make_ready: MakeReady) {
     MAKE_READY.store(make_ready as *mut (), Ordering::Relaxed);
     POOL_SLOTS.store(pool.first_slots(), Ordering::Relaxed);

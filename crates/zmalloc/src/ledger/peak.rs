@@ -8,7 +8,8 @@
 //! Bound: between two looks at the total no thread's live bytes rise by more than 5 steps
 //! (it may stand 3 below its height, which is one step up from where it last was, and the next look may be an eighth of
 //! a step beyond it), so the true peak is
-//! above the recorded one by at most that for each thread, and the operations in flight.
+//! above the recorded one by at most that for each thread, and the operations in flight. Threads that have no slot look
+//! each time that they have together allocated another step.
 
 use super::pool::Pool;
 use super::slot::Slot;

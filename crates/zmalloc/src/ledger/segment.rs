@@ -15,7 +15,7 @@ use std::io::{self, Read};
 /// The name of the environment variable with the directory that a preloaded program publishes its segments in.
 pub const SESSION_VARIABLE: &str = "ZMALLOC_SESSION";
 
-/// Bytes before the slots' own format changed meaning; a reader takes only its own version.
+/// Raised when the layout or the meaning of a segment changes.
 pub const SEGMENT_VERSION: u32 = 1;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"zmalloc\x01");
@@ -194,7 +194,7 @@ impl Segment {
     }
 
     /// Notes an orderly end: the time in nanoseconds since 1970, and the peak of resident memory in bytes (0 if unknown).
-    /// May be called again: a program that notes its end before an `exec` that fails goes on.
+    /// May be called again: what the last call said stays.
     pub fn note_end(&self, ended_ns: u64, resident_peak: u64) {
         self.header.resident_peak.store(resident_peak, Ordering::Relaxed);
         self.header.ended_ns.store(ended_ns, Ordering::Relaxed);

@@ -126,9 +126,10 @@ impl Slot {
         SingleWriter::add(&self.freed, bytes as u64) as i64 >= 0
     }
 
-    /// Counts a block given out, for a thread that does not own the slot, in one that nobody takes room from.
-    pub(crate) fn charge_shared(&self, bytes: usize) {
-        SharedWriter::add(&self.granted, bytes as u64);
+    /// Counts a block given out, for a thread that does not own the slot, in one that nobody takes room from. Answers
+    /// the bytes charged in it.
+    pub(crate) fn charge_shared(&self, bytes: usize) -> u64 {
+        SharedWriter::add(&self.granted, bytes as u64)
     }
 
     /// Counts a block taken back, for a thread that does not own the slot.

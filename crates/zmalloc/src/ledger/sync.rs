@@ -21,7 +21,7 @@ mod guarded {
     #[repr(transparent)]
     pub struct AtomicU64(UnsafeCell<u64>);
 
-    // SAFETY: in this way of counting every access happens with the pool's lock held; see `ledger::lock`.
+    // SAFETY: in this way of counting every access happens with the pool's lock held; see `way_lock`.
     unsafe impl Sync for AtomicU64 {}
 
     impl AtomicU64 {
@@ -89,8 +89,8 @@ pub(crate) fn relax() {
 
 /// A lock that neither allocates nor parks, for sections of a few hundred instructions that do neither.
 ///
-/// Whoever holds it marks its thread busy first (see `thread::Busy`), so that a signal handler on the same thread
-/// never waits for it.
+/// Whoever holds it marks its thread busy first (see `guard::with_pool`), so that a signal handler on the same thread
+/// never waits for it; but for `way_lock`, which says so.
 #[repr(transparent)]
 pub(crate) struct SpinLock(AtomicU32);
 

@@ -1,7 +1,7 @@
 //! The ledger's fastest way: each thread counts in its own slot, or lets the backend count.
 
 use super::guard::with_pool;
-use super::local::slot_or_nobodys;
+use super::local::{Stage, local, slot_or_nobodys};
 use super::slot::{NOBODYS, SharedWriter, SingleWriter, Slot};
 use super::sync::Ordering;
 use super::thread::register;
@@ -66,8 +66,21 @@ pub fn finish_charge<D: Detail>(requested: usize, charged: usize) {
         None => {
             let shared = pool().shared();
             D::charge::<SharedWriter>(shared, requested, charged);
-            shared.charge_shared(charged);
+            let sum = shared.charge_shared(charged);
+            // Not while registering, which must not wait.
+            if local().stage.get() == Stage::Slotless {
+                look_shared(sum, charged);
+            }
         }
+    }
+}
+
+/// Reads the total into the peak if these bytes, the last of `sum`, took the shared slot over a multiple of the step.
+fn look_shared(sum: u64, charged: usize) {
+    let step = pool().step();
+    if sum / step != sum.wrapping_sub(charged as u64) / step {
+        // In a signal handler that interrupted a reading, the next multiple has to do.
+        let _ = with_pool(|pool| peak::record(pool, pool.totals().live_bytes()));
     }
 }
 
