@@ -53,8 +53,8 @@ pub enum End {
     Exit,
     /// Its process became another program.
     Exec,
-    /// It was gone without a word: a signal, or an exit past the C library.
-    Killed,
+    /// It was gone without a word: by a signal, an exit past the C library, or as a program that is not counted.
+    Unseen,
     /// It still runs.
     Running,
 }
@@ -135,7 +135,7 @@ impl Collector {
                     let (end, ended_ns) = match (replaced(&key), snapshot.ended_ns) {
                         (Some(later), noted) => (End::Exec, noted.unwrap_or(later)),
                         (None, Some(noted)) => (End::Exit, noted),
-                        (None, None) => (End::Killed, now),
+                        (None, None) => (End::Unseen, now),
                     };
                     self.done.push(Image { snapshot, end, ended_ns, resident_peak_seen: watched.resident_peak });
                 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::FromRawFd;
 use std::path::{Path, PathBuf};
 
 /// A file to write later, proven to be writable now. Dropped unwritten, it leaves nothing.
@@ -14,6 +15,16 @@ pub struct Export {
 impl Export {
     /// Opens what `path` names.
     pub fn create(path: &Path) -> io::Result<Export> {
+        // A descriptor that is open is written where it stands: opened again, a file would lose what others wrote to it.
+        if let Some(descriptor) = named_descriptor(path) {
+            // SAFETY: no conditions; a number that is no open descriptor is refused.
+            let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) };
+            if copy < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: the descriptor that was just made, and nobody else's.
+            return Ok(Export { file: unsafe { File::from_raw_fd(copy) }, rename: None });
+        }
         // Through links, so that it is the file that is replaced, not the link.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         match fs::metadata(&path) {
@@ -40,6 +51,15 @@ impl Export {
             self.rename = None;
         }
         Ok(())
+    }
+}
+
+/// The descriptor that a path like `/dev/stderr` or `/dev/fd/3` stands for.
+fn named_descriptor(path: &Path) -> Option<i32> {
+    match path.to_str()? {
+        "/dev/stdout" => Some(libc::STDOUT_FILENO),
+        "/dev/stderr" => Some(libc::STDERR_FILENO),
+        path => path.strip_prefix("/dev/fd/").or_else(|| path.strip_prefix("/proc/self/fd/"))?.parse().ok(),
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Reason {
     Go,
     /// No ledger appeared, for no reason that is known.
     NotLoaded,
+    /// It ended in order, but its last ledger does not say so: it had become something else.
+    BecameUncounted,
 }
 
 /// What was found about a program.
@@ -50,6 +52,7 @@ impl Reason {
             Reason::OwnMalloc => "own_malloc",
             Reason::Go => "go",
             Reason::NotLoaded => "not_loaded",
+            Reason::BecameUncounted => "became_uncounted",
         }
     }
 
@@ -76,6 +79,9 @@ impl Reason {
             Reason::NotLoaded => {
                 "left no ledger: it ended before it could, changed its user or its view of files, \
                  or removed LD_PRELOAD from the environment"
+            }
+            Reason::BecameUncounted => {
+                "became a program that is not counted (static, setuid, for another C library), or left past the C library"
             }
         }
     }

@@ -69,3 +69,21 @@ fn wrong_usage_is_125_and_help_is_0() {
     }
     assert!(zm_with(&["run", "--help"]).1.contains("127  PROGRAM was not found"));
 }
+
+#[test]
+fn an_open_descriptor_is_written_where_it_stands() {
+    let scratch = common::Scratch::new();
+    let log = scratch.script("log", "before\n");
+    for redirection in [">>", ">"] {
+        let zm = env!("CARGO_BIN_EXE_zm");
+        let line = format!(
+            "exec {zm} run --export-json /dev/stderr -- sh -c 'echo of the program >&2' 2{redirection}{}",
+            log.display()
+        );
+        let status = std::process::Command::new("sh").args(["-c", &line]).status().unwrap();
+        assert!(status.success());
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(text.contains("before"), redirection == ">>", "{text}");
+        assert!(text.contains("of the program") && text.contains("zm: sh |") && text.contains("\"schema\""), "{text}");
+    }
+}

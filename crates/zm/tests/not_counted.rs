@@ -22,6 +22,19 @@ fn a_static_program() {
 }
 
 #[test]
+fn a_program_that_becomes_a_static_one() {
+    let scratch = Scratch::new();
+    let program = scratch.compile("static", ALLOCATES, &["-static"]);
+    let ran = run(&["sh", "-c", &format!("exec {}", program.display())]);
+    assert_eq!((ran.stdout().as_str(), ran.output.status.code()), ("ran\n", Some(6)));
+    assert_eq!(ran.reasons(), ["became_uncounted"], "{:#}", ran.json);
+    assert_eq!(ran.processes()[0]["ended"], "exec");
+    // A child of the program that did so may have been killed as well, for all that is known.
+    let ran = run(&["sh", "-c", &format!("{}; true", program.display())]);
+    assert!(ran.stderr().contains("(end not seen)") && !ran.stderr().contains("(killed)"), "{}", ran.stderr());
+}
+
+#[test]
 fn a_program_with_its_own_malloc() {
     let scratch = Scratch::new();
     let source = format!(

@@ -124,7 +124,7 @@ impl Process {
             ended: match image.end {
                 End::Exit => "exit",
                 End::Exec => "exec",
-                End::Killed => "killed",
+                End::Unseen => "unseen",
                 End::Running => "running",
             },
             seconds,

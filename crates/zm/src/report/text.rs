@@ -148,6 +148,7 @@ fn name_with_end(process: &Process) -> String {
     let name = plain(process.name());
     match process.ended {
         "killed" => format!("{name} (killed)"),
+        "unseen" => format!("{name} (end not seen)"),
         "running" => format!("{name} (running)"),
         _ => name,
     }

@@ -54,7 +54,19 @@ pub fn run(arguments: &Run, inherited: Inherited) -> Result<Outcome, Error> {
     }
     let waited_peak = kernels_peak(&collected, pid, ended.resident_peak);
     let peak_of = |image: &Image| waited_peak.filter(|_| image.snapshot.pid == pid);
-    let processes: Vec<Process> = collected.images.iter().map(|image| Process::new(image, peak_of(image))).collect();
+    let mut processes: Vec<Process> =
+        collected.images.iter().map(|image| Process::new(image, peak_of(image))).collect();
+    let mut not_counted = not_counted(&collected, inspection.as_ref(), pid);
+    // Of the program itself the kernel told how it ended.
+    if let Some(last) = processes.iter_mut().rfind(|process| process.pid == pid && process.ended == "unseen") {
+        match ended.outcome {
+            Outcome::Signal(_) => last.ended = "killed",
+            Outcome::Code(_) => {
+                last.ended = "exec";
+                not_counted.push(NotCounted::new(&last.exe, Some(pid), Reason::BecameUncounted));
+            }
+        }
+    }
     let (exit_code, signal) = match ended.outcome {
         Outcome::Code(code) => (Some(code), None),
         Outcome::Signal(signal) => (None, Some(signal)),
@@ -69,7 +81,7 @@ pub fn run(arguments: &Run, inherited: Inherited) -> Result<Outcome, Error> {
         signal,
         wall_seconds,
         totals: Totals::of(&processes),
-        not_counted: not_counted(&collected, inspection.as_ref(), pid),
+        not_counted,
         remarks: remarks(&processes, &collected, session.directory()),
         processes,
     };
@@ -166,6 +178,12 @@ fn remarks(processes: &[Process], collected: &Collected, directory: &Path) -> Ve
     if processes.iter().any(|process| process.rss_peak_bytes.is_none() && !process.became_program()) {
         remarks.push(
             "peak RSS with ? is unknown: the process was killed, or became another program, before it was first looked at"
+                .to_owned(),
+        );
+    }
+    if processes.iter().any(|process| process.ended == "unseen") {
+        remarks.push(
+            "an end that was not seen: killed by a signal, left past the C library, or became a program that is not counted"
                 .to_owned(),
         );
     }
