@@ -59,7 +59,8 @@ fn the_past_does_not_hide_or_raise_the_peak() {
     // SAFETY: a live block, freed once.
     unsafe {
         let block = heap.realloc(heap.malloc(64 * MIB), 65 * MIB);
-        assert_peak(65, "resized");
+        // An allocator may set more aside for a block that grows: tcmalloc a quarter.
+        assert_peak(heap.charged_size(block) / MIB, "resized");
         heap.free(block);
     }
 
