@@ -53,8 +53,12 @@ pub enum End {
     Exit,
     /// Its process became another program.
     Exec,
-    /// It was gone without a word: by a signal, an exit past the C library, or as a program that is not counted.
-    Unseen,
+    /// A signal ended it.
+    Killed,
+    /// It exited without a word: it became a program that is not counted, or ended past the C library.
+    Replaced,
+    /// It was gone without a word, and its exit status is not known here: killed, or as [`End::Replaced`].
+    Unknown,
     /// It still runs.
     Running,
 }
@@ -135,7 +139,7 @@ impl Collector {
                     let (end, ended_ns) = match (replaced(&key), snapshot.ended_ns) {
                         (Some(later), noted) => (End::Exec, noted.unwrap_or(later)),
                         (None, Some(noted)) => (End::Exit, noted),
-                        (None, None) => (End::Unseen, now),
+                        (None, None) => (End::Unknown, now),
                     };
                     self.done.push(Image { snapshot, end, ended_ns, resident_peak_seen: watched.resident_peak });
                 }

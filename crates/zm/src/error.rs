@@ -71,6 +71,9 @@ impl fmt::Display for Error {
                     write!(f, "{program}: not found in PATH")
                 }
             }
+            Error::Start(program, _) if std::path::Path::new(program).is_dir() => {
+                write!(f, "{program}: is a directory, not a program")
+            }
             Error::Start(program, error) => write!(f, "{program}: cannot be executed: {}", reason(error)),
             Error::System(what, error) => write!(f, "{what}: {}", reason(error)),
         }

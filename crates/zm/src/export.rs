@@ -2,8 +2,40 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::FromRawFd;
+use std::os::fd::{FromRawFd, RawFd};
 use std::path::{Path, PathBuf};
+
+/// The descriptor of ours that a path names. Opening such a path would start the file over: what others write there,
+/// like the program to a log, would be lost.
+fn descriptor_named(path: &Path) -> Option<RawFd> {
+    match path.to_str()? {
+        "/dev/stdout" => return Some(1),
+        "/dev/stderr" => return Some(2),
+        _ => {}
+    }
+    let folders = ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"];
+    let number = folders.iter().find_map(|folder| path.strip_prefix(folder).ok())?;
+    number.to_str()?.parse().ok().filter(|&number| number >= 0)
+}
+
+/// The same open file, at the same place in it, kept from the program.
+fn duplicate(descriptor: RawFd) -> io::Result<File> {
+    // SAFETY: numbers only.
+    let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if flags & libc::O_ACCMODE == libc::O_RDONLY {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: numbers only.
+    let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just made, and nobody else's.
+    Ok(unsafe { File::from_raw_fd(copy) })
+}
 
 /// A file to write later, proven to be writable now. Dropped unwritten, it leaves nothing.
 pub struct Export {
@@ -15,15 +47,8 @@ pub struct Export {
 impl Export {
     /// Opens what `path` names.
     pub fn create(path: &Path) -> io::Result<Export> {
-        // A descriptor that is open is written where it stands: opened again, a file would lose what others wrote to it.
-        if let Some(descriptor) = named_descriptor(path) {
-            // SAFETY: no conditions; a number that is no open descriptor is refused.
-            let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) };
-            if copy < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // SAFETY: the descriptor that was just made, and nobody else's.
-            return Ok(Export { file: unsafe { File::from_raw_fd(copy) }, rename: None });
+        if let Some(descriptor) = descriptor_named(path) {
+            return Ok(Export { file: duplicate(descriptor)?, rename: None });
         }
         // Through links, so that it is the file that is replaced, not the link.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -51,15 +76,6 @@ impl Export {
             self.rename = None;
         }
         Ok(())
-    }
-}
-
-/// The descriptor that a path like `/dev/stderr` or `/dev/fd/3` stands for.
-fn named_descriptor(path: &Path) -> Option<i32> {
-    match path.to_str()? {
-        "/dev/stdout" => Some(libc::STDOUT_FILENO),
-        "/dev/stderr" => Some(libc::STDERR_FILENO),
-        path => path.strip_prefix("/dev/fd/").or_else(|| path.strip_prefix("/proc/self/fd/"))?.parse().ok(),
     }
 }
 

@@ -16,6 +16,20 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// A bound of a size class, which is a round number: `1.25 MiB`, `256 KiB`.
+pub fn bound(exact: u64) -> String {
+    let mut unit = 0;
+    let mut value = exact as f64;
+    while value >= 1024.0 && unit + 1 < BOUND_UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let number = format!("{value:.2}");
+    format!("{} {}", number.trim_end_matches('0').trim_end_matches('.'), BOUND_UNITS[unit])
+}
+
+const BOUND_UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
 /// Bytes to the byte: `1,234,567 bytes`.
 pub fn exact_bytes(bytes: u64) -> String {
     format!("{} {}", count(bytes), if bytes == 1 { "byte" } else { "bytes" })
@@ -44,10 +58,14 @@ pub fn ratio(ratio: f64) -> String {
     if ratio >= 100.0 { ">99".to_owned() } else { format!("{ratio:.2}") }
 }
 
-/// Seconds, with more digits the shorter it was: `0.012 s`, `3.21 s`, `2 min 05 s`.
+/// Seconds, in a unit that leaves digits to see: `310 µs`, `12.3 ms`, `3.21 s`, `2 min 05 s`.
 pub fn seconds(seconds: f64) -> String {
-    if seconds < 1.0 {
-        format!("{seconds:.3} s")
+    if seconds < 0.000_999_5 {
+        format!("{:.0} µs", seconds * 1e6)
+    } else if seconds < 0.099_95 {
+        format!("{:.1} ms", seconds * 1e3)
+    } else if seconds < 0.999_5 {
+        format!("{:.0} ms", seconds * 1e3)
     } else if seconds < 60.0 {
         format!("{seconds:.2} s")
     } else {
@@ -79,6 +97,14 @@ mod tests {
     }
 
     #[test]
+    fn bounds_are_exact_and_short() {
+        assert_eq!(
+            [21, 1 << 20, 5 << 18, 7 << 17, 320 << 10].map(bound),
+            ["21 B", "1 MiB", "1.25 MiB", "896 KiB", "320 KiB"]
+        );
+    }
+
+    #[test]
     fn counts_are_grouped() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(count(u64::MAX), "18,446,744,073,709,551,615");
@@ -88,7 +114,10 @@ mod tests {
     #[test]
     fn ratios_and_times_have_sensible_digits() {
         assert_eq!([0.02, 1.5, 99.99, 100.0, f64::INFINITY].map(ratio), ["0.02", "1.50", "99.99", ">99", ">99"]);
-        assert_eq!([0.0123, 3.214, 125.2, 7384.0].map(seconds), ["0.012 s", "3.21 s", "2 min 05 s", "2 h 03 min"]);
+        assert_eq!(
+            [0.000_31, 0.0123, 0.5, 0.9999, 3.214, 125.2, 7384.0].map(seconds),
+            ["310 µs", "12.3 ms", "500 ms", "1.00 s", "3.21 s", "2 min 05 s", "2 h 03 min"]
+        );
         assert_eq!(rate(1536.7), "1.5 KiB/s");
         assert_eq!(rate(f64::NAN), "0 B/s");
     }

@@ -28,8 +28,8 @@ pub enum Reason {
     Go,
     /// No ledger appeared, for no reason that is known.
     NotLoaded,
-    /// It ended in order, but its last ledger does not say so: it had become something else.
-    BecameUncounted,
+    /// Its process exited without its ledger being told.
+    Replaced,
 }
 
 /// What was found about a program.
@@ -52,7 +52,7 @@ impl Reason {
             Reason::OwnMalloc => "own_malloc",
             Reason::Go => "go",
             Reason::NotLoaded => "not_loaded",
-            Reason::BecameUncounted => "became_uncounted",
+            Reason::Replaced => "replaced",
         }
     }
 
@@ -80,8 +80,9 @@ impl Reason {
                 "left no ledger: it ended before it could, changed its user or its view of files, \
                  or removed LD_PRELOAD from the environment"
             }
-            Reason::BecameUncounted => {
-                "became a program that is not counted (static, setuid, for another C library), or left past the C library"
+            Reason::Replaced => {
+                "became a program that is not counted (static, setuid, or without LD_PRELOAD), \
+                 or ended by a raw system call: its figures end there"
             }
         }
     }
@@ -120,6 +121,31 @@ pub fn is_loadable_here(library: &Path) -> bool {
 /// Whether an executable's file defines `malloc`; `None` if it cannot be read.
 pub fn defines_malloc(file: &Path) -> Option<bool> {
     is_elf(&read_start(file)?).then(|| reasons_in_file(file).contains(&Reason::OwnMalloc))
+}
+
+/// The allocator that an executable has linked in under names of its own, as its symbols tell. None of a stripped one.
+pub fn linked_allocator(file: &Path) -> Option<&'static str> {
+    if !is_elf(&read_start(file)?) {
+        return None;
+    }
+    allocator_in_elf(&ReadCache::new(File::open(file).ok()?)).ok()?
+}
+
+fn allocator_in_elf<'data>(data: impl ReadRef<'data>) -> object::Result<Option<&'static str>> {
+    let header = Header::parse(data)?;
+    let endian = header.endian()?;
+    let sections = header.sections(endian, data)?;
+    for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
+        let symbols = sections.symbols(endian, data, kind)?;
+        for symbol in symbols.iter().filter(|symbol| !symbol.is_undefined(endian)) {
+            match symbol.name(endian, symbols.strings()) {
+                Ok(b"_rjem_malloc" | b"_rjem_mallocx" | b"je_malloc") => return Ok(Some("jemalloc")),
+                Ok(b"mi_malloc") => return Ok(Some("mimalloc")),
+                _ => {}
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The interpreter that a script's first line names; behind `env`, the program that it will find.

@@ -41,6 +41,9 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
+            if error.kind() == clap::error::ErrorKind::MissingRequiredArgument {
+                let _ = writeln!(std::io::stderr(), "\nFor example: zm run -- sort big.txt");
+            }
             return if error.use_stderr() { EXIT_FAILURE } else { 0 };
         }
     };

@@ -193,3 +193,23 @@ fn what_runs_on_is_said_and_keeps_its_ledger() {
     }
     assert_eq!(common::sessions_of(zm).len(), 0);
 }
+
+#[test]
+fn memory_that_a_program_maps_itself_is_explained() {
+    let scratch = Scratch::new();
+    let source = format!(
+        "{HEADER}void *NAME(size_t n) {{ return mmap(0, n, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0); }}
+         int main(void) {{ NAME(64 << 20); return 0; }}"
+    );
+    for (name, flag, said) in [
+        ("_rjem_malloc", "-g", "it has jemalloc linked in"),
+        ("mi_malloc", "-g", "it has mimalloc linked in"),
+        ("mi_malloc", "-s", "an allocator of its own (jemalloc"),
+        ("other", "-g", "an allocator of its own (jemalloc"),
+    ] {
+        let ran = run(&[scratch.compile("mapper", &source, &[&format!("-DNAME={name}"), flag])]);
+        let text = ran.stderr();
+        assert!(text.contains("): most of its memory it mapped itself: ") && text.contains(said), "{name}: {text}");
+    }
+    assert!(!run(&["true"]).stderr().contains("mapped itself"));
+}

@@ -22,19 +22,6 @@ fn a_static_program() {
 }
 
 #[test]
-fn a_program_that_becomes_a_static_one() {
-    let scratch = Scratch::new();
-    let program = scratch.compile("static", ALLOCATES, &["-static"]);
-    let ran = run(&["sh", "-c", &format!("exec {}", program.display())]);
-    assert_eq!((ran.stdout().as_str(), ran.output.status.code()), ("ran\n", Some(6)));
-    assert_eq!(ran.reasons(), ["became_uncounted"], "{:#}", ran.json);
-    assert_eq!(ran.processes()[0]["ended"], "exec");
-    // A child that does so may have been killed as well, for all that is known.
-    let ran = run(&["bash", "-c", &format!("(echo $(echo) >/dev/null; exec {}); true", program.display())]);
-    assert!(ran.stderr().contains("(end not seen)") && !ran.stderr().contains("(killed)"), "{}", ran.stderr());
-}
-
-#[test]
 fn a_program_with_its_own_malloc() {
     let scratch = Scratch::new();
     let source = format!(
@@ -88,4 +75,19 @@ fn a_setuid_program_is_known_from_its_file() {
     let ran = run(&[&program]);
     assert_eq!((ran.stdout().as_str(), ran.reasons()), ("ran\n", vec!["privileged"]));
     assert!(ran.processes().is_empty());
+}
+
+#[test]
+fn a_program_that_becomes_one_that_is_not_counted_is_not_taken_for_killed() {
+    let scratch = Scratch::new();
+    let program = scratch.compile("static", ALLOCATES, &["-static"]);
+    let ran = run(&["env".as_ref(), program.as_os_str()]);
+    assert_eq!((ran.process("env")["ended"].as_str(), ran.reasons()), (Some("replaced"), vec!["replaced"]));
+    assert!(ran.stderr().contains("env (then not counted)"), "{}", ran.stderr());
+    assert!(ran.stderr().contains("not counted: env became a program that is not counted"), "{}", ran.stderr());
+    // Of a child, only its parent knows how it ended.
+    let ran = run(&["sh", "-c", &format!("env {}; true", program.display())]);
+    assert_eq!(ran.process("env")["ended"], "unknown");
+    assert!(ran.stderr().contains("env (end not seen)"), "{}", ran.stderr());
+    assert!(ran.stderr().contains("(end not seen): killed, or became"), "{}", ran.stderr());
 }

@@ -161,3 +161,24 @@ fn a_reader_that_goes_away_does_not_change_the_end() {
     child.stdout.take().unwrap().read_exact(&mut some).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGPIPE));
 }
+
+#[test]
+fn figures_sent_to_an_open_descriptor_leave_what_is_there() {
+    use std::io::{Seek, SeekFrom};
+    for place in ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"] {
+        for append in [false, true] {
+            let scratch = common::Scratch::new();
+            let file = scratch.path("log");
+            std::fs::write(&file, "earlier\n").unwrap();
+            let mut log = std::fs::OpenOptions::new().write(true).append(append).open(&file).unwrap();
+            // As of a shell's group of commands, one of which wrote before.
+            log.seek(SeekFrom::End(0)).unwrap();
+            let arguments = ["run", "--export-json", place, "--", "sh", "-c", "echo said >&2"];
+            assert!(common::zm().args(arguments).stderr(log).status().unwrap().success());
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(text.starts_with("earlier\nsaid\nzm: sh | "), "{place} {append}: {text}");
+            let json = &text[text.find("\n{\n").unwrap()..];
+            assert!(serde_json::from_str::<serde_json::Value>(json).is_ok(), "{place} {append}: {text}");
+        }
+    }
+}

@@ -128,7 +128,7 @@ fn a_shell_stops_continues_and_interrupts_it() {
     terminal.expect("sleep 100");
     std::thread::sleep(Duration::from_millis(300));
     terminal.press("\x03");
-    terminal.expect("zm: sleep | forward | signal 2");
+    terminal.expect("zm: sleep | forward | SIGINT");
     terminal.press("echo co''de=$?\n");
     terminal.expect("code=130");
     terminal.press("exit\n");

@@ -124,7 +124,9 @@ impl Process {
             ended: match image.end {
                 End::Exit => "exit",
                 End::Exec => "exec",
-                End::Unseen => "unseen",
+                End::Killed => "killed",
+                End::Replaced => "replaced",
+                End::Unknown => "unknown",
                 End::Running => "running",
             },
             seconds,
@@ -292,6 +294,7 @@ pub mod tests {
             Reason::OwnMalloc,
             Reason::Go,
             Reason::NotLoaded,
+            Reason::Replaced,
         ] {
             assert!(text.contains(&format!("`{}`", reason.name())), "{reason:?}");
         }

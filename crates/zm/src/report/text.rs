@@ -1,17 +1,21 @@
 //! The report for people: a table of processes, and where the bytes of the largest of them are.
 
 use super::{Process, RSS_FROM_SAMPLES, Report};
-use crate::format::{bytes, count, exact_bytes, rate, ratio, seconds};
+use crate::format::{bound, bytes, count, exact_bytes, rate, ratio, seconds};
 use comfy_table::{CellAlignment, Table};
 use std::fmt::Write;
 
 /// More processes than this are summed up in a line.
 const ROWS: usize = 12;
 const CLASS_ROWS: usize = 6;
+/// Of a process that was shorter, a rate says nothing.
+const RATE_SECONDS: f64 = 0.010;
+/// Beside a smaller heap, resident memory is mostly code and libraries.
+const RATIO_BYTES: u64 = 1 << 20;
 
 const LEGEND: &str = "\
 live, allocated: bytes that the allocator set aside for blocks. mapped: anonymous mappings of the program's own, beside it.
-RSS/live: peak RSS over peak live; RSS is also code, stacks and mappings, so it says little of a small heap.";
+RSS/live: peak RSS over peak live; RSS is also code, stacks and mappings, so it is not shown below 1 MiB live.";
 
 /// How parts of the text stand out.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +69,7 @@ fn headline(report: &Report) -> String {
     let program = report.command.first().map_or("", |program| super::short_name(program));
     let end = match (report.exit_code, report.signal) {
         (Some(code), _) => format!("exit {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
+        (None, Some(signal)) => signal_name(signal),
         (None, None) => "ended".to_owned(),
     };
     format!("zm: {} | {} | {end} | {}", plain(program), report.backend, seconds(report.wall_seconds))
@@ -76,9 +80,9 @@ fn processes(report: &Report, style: Style) -> String {
     let (forks, mut shown): (Vec<&Process>, Vec<&Process>) =
         report.processes.iter().partition(|process| process.became_program());
     let cut = shown.len() > ROWS;
-    if cut {
-        shown.sort_by_key(|process| std::cmp::Reverse(process.used_peak_bytes));
-    }
+    // Of equals, the first that started is first.
+    shown.sort_by_key(|process| std::cmp::Reverse(process.used_peak_bytes));
+    let ordered = shown.len() > 1;
     let rest = shown.split_off(ROWS.min(shown.len()));
 
     let mut table = table(&[
@@ -102,10 +106,13 @@ fn processes(report: &Report, style: Style) -> String {
             bytes(process.used_peak_bytes),
             bytes(process.mapped_peak_bytes),
             process.rss_peak_bytes.map_or("?".to_owned(), |peak| format!("{sampled}{}", bytes(peak))),
-            process.fragmentation_ratio.map_or("-".to_owned(), ratio),
+            process
+                .fragmentation_ratio
+                .filter(|_| process.used_peak_bytes >= RATIO_BYTES)
+                .map_or("-".to_owned(), ratio),
             count(process.allocations_total),
             bytes(process.allocated_bytes_total),
-            process.allocated_bytes_per_second.map_or("-".to_owned(), rate),
+            process.allocated_bytes_per_second.filter(|_| process.seconds >= RATE_SECONDS).map_or("-".to_owned(), rate),
         ]);
     }
     if report.processes.len() > 1 {
@@ -133,7 +140,38 @@ fn processes(report: &Report, style: Style) -> String {
         ));
     }
     lines.splice(before_total..before_total, sums.iter().map(|line| style.quiet(line)));
+    if ordered {
+        lines.insert(0, style.quiet("largest peak live first:"));
+    }
     lines.join("\n")
+}
+
+/// `SIGSEGV`, or its number where it has no name here.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGVTALRM => "SIGVTALRM",
+        libc::SIGPROF => "SIGPROF",
+        libc::SIGSYS => "SIGSYS",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
 }
 
 /// A line for processes without a row.
@@ -148,7 +186,8 @@ fn name_with_end(process: &Process) -> String {
     let name = plain(process.name());
     match process.ended {
         "killed" => format!("{name} (killed)"),
-        "unseen" => format!("{name} (end not seen)"),
+        "replaced" => format!("{name} (then not counted)"),
+        "unknown" => format!("{name} (end not seen)"),
         "running" => format!("{name} (running)"),
         _ => name,
     }
@@ -171,9 +210,16 @@ fn blocks(process: &Process, style: Style) -> String {
         exact_bytes(process.used_peak_bytes),
     );
     let mut classes: Vec<_> = process.size_classes.iter().collect();
-    classes.sort_by_key(|class| std::cmp::Reverse((class.live_bytes, class.allocated_bytes_total)));
     if classes.is_empty() {
         return text;
+    }
+    // What is left at the end does not explain a peak that is mostly gone by then.
+    if process.used_bytes < process.used_peak_bytes / 2 {
+        classes.sort_by_key(|class| std::cmp::Reverse((class.allocated_bytes_total, class.live_bytes)));
+        text.push_str("; sizes by bytes allocated");
+    } else {
+        classes.sort_by_key(|class| std::cmp::Reverse((class.live_bytes, class.allocated_bytes_total)));
+        text.push_str("; sizes by bytes live at exit");
     }
     let more = classes.len().saturating_sub(CLASS_ROWS);
     classes.truncate(CLASS_ROWS);
@@ -187,7 +233,7 @@ fn blocks(process: &Process, style: Style) -> String {
     ]);
     for class in classes {
         table.add_row([
-            class.to_bytes.map_or(format!("from {}", bytes(class.from_bytes)), |to| range(class.from_bytes, to)),
+            class.to_bytes.map_or(format!("from {}", bound(class.from_bytes)), |to| range(class.from_bytes, to)),
             count(class.live_blocks),
             bytes(class.live_bytes),
             count(class.allocations_total),
@@ -205,12 +251,12 @@ fn blocks(process: &Process, style: Style) -> String {
     text
 }
 
-/// `25 to 28 B`, `256.0 to 320.0 KiB`; both ends to the byte while they are short.
+/// `25 to 28 B`, `1 to 1.25 MiB`; both ends to the byte while they are short.
 fn range(from: u64, to: u64) -> String {
     if to < 10_000 {
         return format!("{} to {} B", count(from), count(to));
     }
-    let (from, to) = (bytes(from), bytes(to));
+    let (from, to) = (bound(from), bound(to));
     match (from.split_once(' '), to.split_once(' ')) {
         (Some((number, unit)), Some((_, same))) if unit == same => format!("{number} to {to}"),
         _ => format!("{from} to {to}"),
@@ -248,18 +294,19 @@ mod tests {
         let expected = "\
 zm: sh | forward | exit 3 | 2.50 s
 
+largest peak live first:
   pid  program        live at exit  peak live  peak mapped    peak RSS  RSS/live  allocations  allocated   per second
-  101  sh                  1.2 KiB    1.0 MiB      1.0 MiB     2.0 MiB      2.00       20,000    4.0 MiB    2.0 MiB/s
   102  sort (killed)       1.2 KiB  300.0 MiB      1.0 MiB  >600.0 MiB      2.00       20,000    1.2 GiB  600.0 MiB/s
+  101  sh                  1.2 KiB    1.0 MiB      1.0 MiB     2.0 MiB      2.00       20,000    4.0 MiB    2.0 MiB/s
        all 2                                                                           40,000    1.2 GiB  481.6 MiB/s
 
-sort (102): 1,234 bytes live at exit in 3 blocks, peak 314,572,800 bytes
-  block size    live blocks  live bytes  allocations  allocated
-  from 1.0 MiB            1     1.2 KiB        1,000    1.2 GiB
-  21 to 24 B              2        48 B       19,000  445.3 KiB
+sort (102): 1,234 bytes live at exit in 3 blocks, peak 314,572,800 bytes; sizes by bytes allocated
+  block size  live blocks  live bytes  allocations  allocated
+  from 1 MiB            1     1.2 KiB        1,000    1.2 GiB
+  21 to 24 B            2        48 B       19,000  445.3 KiB
 
 live, allocated: bytes that the allocator set aside for blocks. mapped: anonymous mappings of the program's own, beside it.
-RSS/live: peak RSS over peak live; RSS is also code, stacks and mappings, so it says little of a small heap.
+RSS/live: peak RSS over peak live; RSS is also code, stacks and mappings, so it is not shown below 1 MiB live.
 not counted: go is a Go program: the Go runtime's own heap is not counted, only what C code in it allocates
 remark
 ";
@@ -282,6 +329,25 @@ remark
         assert!(text.contains("\n  and 4,321 more: 4.2 KiB live at most in each, 16.9 GiB allocated\n"), "{text}");
         assert!(text.contains("all 4,333"), "{text}");
         assert_eq!(text.lines().filter(|line| line.contains("  sh  ")).count(), ROWS);
+    }
+
+    #[test]
+    fn figures_that_say_nothing_are_left_out() {
+        let mut report = example();
+        report.processes.truncate(1);
+        (report.exit_code, report.signal) = (None, Some(libc::SIGSEGV));
+        let process = &mut report.processes[0];
+        (process.used_peak_bytes, process.used_bytes, process.seconds) = (2000, 1186, 0.009);
+        let text = render(&report, Style { colored: false });
+        let row = text.lines().find(|line| line.contains("  101  sh")).unwrap();
+        assert!(row.ends_with(" -") && row.matches(" - ").count() == 1, "{text}");
+        assert!(text.starts_with("zm: sh | forward | SIGSEGV | ") && !text.contains("largest peak"), "{text}");
+        assert!(text.contains("; sizes by bytes live at exit\n"), "{text}");
+        assert_eq!(
+            (range(1 << 20, 5 << 18), range(3 << 18, 1 << 20)),
+            ("1 to 1.25 MiB".into(), "768 KiB to 1 MiB".into())
+        );
+        assert_eq!(signal_name(34), "signal 34");
     }
 
     #[test]

@@ -48,25 +48,14 @@ pub fn run(arguments: &Run, inherited: Inherited) -> Result<Outcome, Error> {
     let wall_seconds = started.elapsed().as_secs_f64();
 
     let pid = program as u32;
-    let collected = collector.finish(pid);
+    let mut collected = collector.finish(pid);
+    note_programs_end(&mut collected, pid, ended.outcome);
     if collected.running_unseen > 0 || collected.images.iter().any(|image| image.end == End::Running) {
         session.keep();
     }
     let waited_peak = kernels_peak(&collected, pid, ended.resident_peak);
     let peak_of = |image: &Image| waited_peak.filter(|_| image.snapshot.pid == pid);
-    let mut processes: Vec<Process> =
-        collected.images.iter().map(|image| Process::new(image, peak_of(image))).collect();
-    let mut not_counted = not_counted(&collected, inspection.as_ref(), pid);
-    // Of the program itself the kernel told how it ended.
-    if let Some(last) = processes.iter_mut().rfind(|process| process.pid == pid && process.ended == "unseen") {
-        match ended.outcome {
-            Outcome::Signal(_) => last.ended = "killed",
-            Outcome::Code(_) => {
-                last.ended = "exec";
-                not_counted.push(NotCounted::new(&last.exe, Some(pid), Reason::BecameUncounted));
-            }
-        }
-    }
+    let processes: Vec<Process> = collected.images.iter().map(|image| Process::new(image, peak_of(image))).collect();
     let (exit_code, signal) = match ended.outcome {
         Outcome::Code(code) => (Some(code), None),
         Outcome::Signal(signal) => (None, Some(signal)),
@@ -81,7 +70,7 @@ pub fn run(arguments: &Run, inherited: Inherited) -> Result<Outcome, Error> {
         signal,
         wall_seconds,
         totals: Totals::of(&processes),
-        not_counted,
+        not_counted: not_counted(&collected, inspection.as_ref(), pid),
         remarks: remarks(&processes, &collected, session.directory()),
         processes,
     };
@@ -133,9 +122,21 @@ fn other_preloads(preload: &OsStr, outer_session: Option<&OsStr>) -> Vec<OsStrin
     entries.filter(|entry| outer_session.is_none_or(|session| !Path::new(entry).starts_with(session))).collect()
 }
 
+/// What the wait status tells of the program's last image, if that left no word.
+fn note_programs_end(collected: &mut Collected, pid: u32, outcome: Outcome) {
+    let last = collected.images.iter_mut().rev().find(|image| image.snapshot.pid == pid);
+    if let Some(image) = last.filter(|image| image.end == End::Unknown) {
+        image.end = match outcome {
+            Outcome::Signal(_) => End::Killed,
+            Outcome::Code(_) => End::Replaced,
+        };
+    }
+}
+
 /// The kernel's peak of the program's resident memory, if it is the peak of one image, and of that image.
 fn kernels_peak(collected: &Collected, pid: u32, peak: u64) -> Option<u64> {
     let images = collected.images.iter().filter(|image| image.snapshot.pid == pid).count();
+    let replaced = collected.images.iter().any(|image| image.snapshot.pid == pid && image.end == End::Replaced);
     // The kernel counts the fork of zm that the program began as; what is above it is the program's own.
     // SAFETY: plain data, and its place.
     let own = unsafe {
@@ -143,7 +144,7 @@ fn kernels_peak(collected: &Collected, pid: u32, peak: u64) -> Option<u64> {
         libc::getrusage(libc::RUSAGE_SELF, &mut usage);
         usage.ru_maxrss as u64 * 1024
     };
-    (images == 1 && peak > own).then_some(peak)
+    (images == 1 && !replaced && peak > own).then_some(peak)
 }
 
 /// What is known not to be counted: of the program from its file, of all processes from what they say.
@@ -167,6 +168,9 @@ fn not_counted(collected: &Collected, inspection: Option<&Inspection>, pid: u32)
             list.push(NotCounted::new(exe, Some(image.snapshot.pid), Reason::OwnMalloc));
         }
     }
+    for image in collected.images.iter().filter(|image| image.end == End::Replaced) {
+        list.push(NotCounted::new(&image.snapshot.executable, Some(image.snapshot.pid), Reason::Replaced));
+    }
     list
 }
 
@@ -181,12 +185,12 @@ fn remarks(processes: &[Process], collected: &Collected, directory: &Path) -> Ve
                 .to_owned(),
         );
     }
-    if processes.iter().any(|process| process.ended == "unseen") {
+    if processes.iter().any(|process| process.ended == "unknown") {
         remarks.push(
-            "an end that was not seen: killed by a signal, left past the C library, or became a program that is not counted"
-                .to_owned(),
+            "(end not seen): killed, or became a program that is not counted, or ended by a raw system call".to_owned(),
         );
     }
+    remarks.extend(mapped_itself(processes));
     let running = processes.iter().filter(|process| process.ended == "running").count();
     if running > 0 {
         let they =
@@ -202,6 +206,22 @@ fn remarks(processes: &[Process], collected: &Collected, directory: &Path) -> Ve
         remarks.push(format!("{count} ledger{} could not be read: {error}", if count == 1 { "" } else { "s" }));
     }
     remarks
+}
+
+/// Of the process that mapped the most by itself, if that is far above its heap: where its memory is.
+fn mapped_itself(processes: &[Process]) -> Option<String> {
+    const MUCH: u64 = 8 << 20;
+    let is_most = |process: &&Process| {
+        process.mapped_peak_bytes > MUCH && process.mapped_peak_bytes / 4 > process.used_peak_bytes
+    };
+    let process = processes.iter().filter(is_most).max_by_key(|process| process.mapped_peak_bytes)?;
+    let why = match inspect::linked_allocator(Path::new(&process.exe)) {
+        Some(name) => format!("it has {name} linked in, whose heap is seen as mapped"),
+        None => "an allocator of its own (jemalloc or mimalloc linked in, as in many Rust programs; Python's arenas; \
+                 a JVM) is seen as mapped"
+            .to_owned(),
+    };
+    Some(format!("{} ({}): most of its memory it mapped itself: {why}", process.name(), process.pid))
 }
 
 #[cfg(test)]
