@@ -436,8 +436,9 @@ impl<S: Subject> Program<S> {
         }
         // SAFETY: no conditions.
         let new = unsafe { S::malloc(size, zeroed) };
-        // Any type that fits, up to `max_align_t`.
-        let alignment = 1 << size.clamp(1, 16).ilog2();
+        // Any type that fits, up to `max_align_t`; but to 8 if jemalloc was built with classes that are multiples of it.
+        let fine = option_env!("JEMALLOC_SYS_WITH_LG_QUANTUM").is_some() && S::Backend::NAME == "jemalloc";
+        let alignment = 1 << size.clamp(1, if fine && !size.is_multiple_of(16) { 8 } else { 16 }).ilog2();
         self.keep(new, None, alignment, size, zeroed);
     }
 

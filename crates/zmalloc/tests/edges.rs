@@ -27,7 +27,7 @@ const HALF: usize = usize::MAX / 2;
 
 fn with_each_backend(check: &dyn Fn(&dyn Heap)) {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    set_oom_handler(note);
+    set_oom_handler(Some(note));
     check(&Zmalloc::<Libc, TotalsOnly>::new());
     check(&Zmalloc::<Libc, Detailed>::new());
     check(&Zmalloc::<SizePrefix<PlainLibc>, Detailed>::new());

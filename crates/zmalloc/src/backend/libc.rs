@@ -88,7 +88,7 @@ unsafe impl Backend for Libc {
     #[inline(always)]
     unsafe fn charged_at_hand(ptr: *const u8, _: Layout) -> Option<usize> {
         // SAFETY: a live block.
-        unsafe { glibc_chunk::at_hand(ptr) }
+        unsafe { header::at_hand(ptr) }
     }
 
     fn statistics() -> Statistics {
@@ -135,17 +135,15 @@ unsafe fn usable_size(ptr: *const u8) -> usize {
 }
 
 #[cfg(all(target_env = "gnu", target_arch = "x86_64"))]
-use glibc_chunk::usable_size;
+use header::usable_size;
 
-/// glibc's chunk header, read without a call: the word before a block holds the chunk's size and three flags.
+/// glibc's chunk headers, where the malloc of this process has them.
 #[cfg(all(target_env = "gnu", target_arch = "x86_64"))]
-pub(crate) mod glibc_chunk {
+mod header {
     use super::is_glibcs;
+    use crate::backend::glibc_chunk;
     use core::ffi::c_void;
     use core::sync::atomic::{AtomicU8, Ordering};
-
-    const FLAGS: usize = 7;
-    const MAPPED: usize = 2;
 
     /// # Safety
     /// `ptr` is a live block of C's malloc.
@@ -155,8 +153,7 @@ pub(crate) mod glibc_chunk {
         unsafe { at_hand(ptr).unwrap_or_else(|| ask(ptr)) }
     }
 
-    /// As `usable_size`, if the headers are known to be glibc's and the block is no mapping of its own: those are rare,
-    /// and left to glibc.
+    /// As `usable_size`, if the headers are known to be glibc's and the block is no mapping of its own.
     ///
     /// # Safety
     /// As `usable_size`.
@@ -174,24 +171,7 @@ pub(crate) mod glibc_chunk {
             );
         }
         // SAFETY: a live block, and the headers were seen to be glibc's.
-        unsafe { from_header(ptr) }
-    }
-
-    /// # Safety
-    /// `ptr` is a live block of glibc's malloc.
-    #[inline(always)]
-    unsafe fn from_header(ptr: *const u8) -> Option<usize> {
-        let mut chunk = ptr.cast::<usize>();
-        // The compiler knows `malloc` and would take the word before a new block for nobody's: hide where it comes from.
-        #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written through it")]
-        // SAFETY: no instruction at all.
-        unsafe {
-            core::arch::asm!("/* {0} */", inout(reg) chunk, options(pure, nomem, nostack, preserves_flags))
-        };
-        // SAFETY: the word before the block is in its chunk.
-        let word = unsafe { chunk.sub(1).read() };
-        // A chunk in use lends its block the first word of the next one.
-        (word & MAPPED == 0).then_some((word & !FLAGS).wrapping_sub(size_of::<usize>()))
+        unsafe { glibc_chunk::usable_size(ptr) }
     }
 
     /// # Safety
@@ -217,8 +197,8 @@ pub(crate) mod glibc_chunk {
         let same = |size: usize| unsafe {
             let block = libc::malloc(size);
             let same = !block.is_null()
-                && from_header(block.cast()) == Some(libc::malloc_usable_size(block))
-                && from_header(block.cast()) >= Some(size);
+                && glibc_chunk::usable_size(block.cast()) == Some(libc::malloc_usable_size(block))
+                && glibc_chunk::usable_size(block.cast()) >= Some(size);
             libc::free(block);
             same
         };

@@ -1,6 +1,6 @@
 //! mimalloc, whose small blocks are known by their layout.
 
-use super::size_table::{Place, SizeTable};
+use super::size_table::{SizeTable, plain_size, small_size};
 use super::{Backend, Version};
 use core::alloc::Layout;
 use libmimalloc_sys as sys;
@@ -11,15 +11,20 @@ use libmimalloc_sys as sys;
 /// that true by moving such a block when its class changes, where mimalloc would leave it up to half empty. Larger
 /// blocks, those aligned beyond 16 bytes, and C's `free` and `realloc` cost one look-up. Built with padding (the
 /// features `secure` and `debug` of `libmimalloc-sys`), every block is looked up.
+///
+/// mimalloc has no handlers for forks: its locks, taken when a thread begins or ends and when memory comes from the system,
+/// stay locked for good in a child that is forked while another thread has them. Such a child must not allocate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mimalloc;
 
 static SIZES: SizeTable = SizeTable::new();
 
 // SAFETY: 1. a block's usable size does not change while it lives, and a small one by layout has that of its table
-// entry: see `look_up` and `reallocate`. 2. Refusals are null pointers and this is C. 3. It calls nothing of ours.
+// entry: see `charged_size_of` and `reallocate`. 2. Refusals are null pointers and this is C. 3. It calls nothing of
+// ours.
 unsafe impl Backend for Mimalloc {
     const NAME: &'static str = "mimalloc";
+    const CHARGES_AHEAD: bool = true;
 
     fn version() -> Version {
         // SAFETY: no conditions.
@@ -30,23 +35,19 @@ unsafe impl Backend for Mimalloc {
 
     #[inline(always)]
     unsafe fn allocate(layout: Layout) -> *mut u8 {
-        // SAFETY: no conditions of mi_malloc; a layout's alignment is a power of two.
-        unsafe {
-            match Place::of(layout).plain_size() {
-                Some(size) => sys::mi_malloc(size).cast(),
-                None => sys::mi_malloc_aligned(layout.size(), layout.align()).cast(),
-            }
+        match plain_size(layout) {
+            Some(size) => plain(size),
+            // SAFETY: a layout's alignment is a power of two.
+            None => unsafe { sys::mi_malloc_aligned(layout.size(), layout.align()).cast() },
         }
     }
 
     #[inline(always)]
     unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
-        // SAFETY: as in `allocate`.
-        unsafe {
-            match Place::of(layout).plain_size() {
-                Some(size) => sys::mi_zalloc(size).cast(),
-                None => sys::mi_zalloc_aligned(layout.size(), layout.align()).cast(),
-            }
+        match plain_size(layout) {
+            Some(size) => plain_zeroed(size),
+            // SAFETY: a layout's alignment is a power of two.
+            None => unsafe { sys::mi_zalloc_aligned(layout.size(), layout.align()).cast() },
         }
     }
 
@@ -62,12 +63,11 @@ unsafe impl Backend for Mimalloc {
         // distinct.
         unsafe {
             let resized = Layout::from_size_align_unchecked(new_size, layout.align());
-            let after = Place::of(resized);
-            if after.small_size().is_none() {
+            if small_size(resized).is_none() {
                 // The block stays or becomes one that is looked up.
                 return sys::mi_realloc_aligned(ptr.cast(), new_size, layout.align()).cast();
             }
-            if SIZES.are_of_one_class(Place::of(layout), after) {
+            if SIZES.are_of_one_class(layout, resized) {
                 return ptr;
             }
             let new = Self::allocate(resized);
@@ -81,14 +81,12 @@ unsafe impl Backend for Mimalloc {
 
     #[inline(always)]
     unsafe fn malloc(size: usize) -> *mut u8 {
-        // SAFETY: no conditions.
-        unsafe { sys::mi_malloc(size.max(1)).cast() }
+        plain(size.max(1))
     }
 
     #[inline(always)]
     unsafe fn calloc(size: usize) -> *mut u8 {
-        // SAFETY: no conditions.
-        unsafe { sys::mi_zalloc(size.max(1)).cast() }
+        plain_zeroed(size.max(1))
     }
 
     #[inline(always)]
@@ -117,16 +115,27 @@ unsafe impl Backend for Mimalloc {
 
     #[inline(always)]
     unsafe fn charged_size_of(ptr: *const u8, layout: Layout) -> usize {
+        // Where blocks are padded the usable size is below the good one, and not the same for every size of an entry.
         // SAFETY: a live block and its layout.
-        unsafe { Self::charged_at_hand(ptr, layout).unwrap_or_else(|| look_up(ptr, Place::of(layout))) }
+        let usable = unsafe {
+            SIZES.charge(layout, || Self::usable_size(ptr), |size, usable| usable == sys::mi_good_size(size))
+        };
+        // SAFETY: a live block.
+        debug_assert_eq!(usable, unsafe { Self::usable_size(ptr) });
+        usable
     }
 
     #[inline(always)]
     unsafe fn charged_at_hand(ptr: *const u8, layout: Layout) -> Option<usize> {
-        let usable = SIZES.usable(Place::of(layout))?.get();
+        let usable = SIZES.at_hand(layout)?;
         // SAFETY: a live block.
         debug_assert_eq!(usable, unsafe { Self::usable_size(ptr) });
         Some(usable)
+    }
+
+    #[inline(always)]
+    fn charge_ahead(layout: Layout) -> Option<usize> {
+        SIZES.at_hand(layout)
     }
 
     // No statistics: without its slower build mimalloc knows only what it committed, touched or not, also after it gave
@@ -139,23 +148,19 @@ unsafe impl Backend for Mimalloc {
     }
 }
 
-/// The usable size of a block that is large or aligned far, or the first of its class.
-///
-/// # Safety
-/// `ptr` is a live block of this place.
-#[cold]
-#[inline(never)]
-unsafe fn look_up(ptr: *const u8, place: Place) -> usize {
-    // SAFETY: a live block.
-    let usable = unsafe { Mimalloc::usable_size(ptr) };
-    if let Some(size) = place.small_size()
-        // Where blocks are padded the usable size is below the good one, and not the same for every size of an entry.
-        // SAFETY: no conditions.
-        && usable == unsafe { sys::mi_good_size(size) }
-    {
-        SIZES.learn(place, usable);
-    }
-    usable
+/// A block of a size above 0. The function for small ones gives out the usual block without a jump to another, in half
+/// of the instructions.
+#[inline(always)]
+fn plain(size: usize) -> *mut u8 {
+    // SAFETY: a small size where it has to be.
+    unsafe { if size <= sys::MI_SMALL_SIZE_MAX { sys::mi_malloc_small(size) } else { sys::mi_malloc(size) }.cast() }
+}
+
+/// As [`plain`], filled with zeros.
+#[inline(always)]
+fn plain_zeroed(size: usize) -> *mut u8 {
+    // SAFETY: a small size where it has to be.
+    unsafe { if size <= sys::MI_SMALL_SIZE_MAX { sys::mi_zalloc_small(size) } else { sys::mi_zalloc(size) }.cast() }
 }
 
 #[cfg(test)]

@@ -11,12 +11,18 @@
 //! | `Apple` | (on Apple's systems) | the system's | a look-up |
 //! | [`Libc`] | | the C library's | the chunk header, or a look-up |
 //! | [`SizePrefix`] | | any other, behind [`PlainAllocator`] | the layout, or a header before the block |
+//!
+//! A child that is forked while other threads allocate may allocate too, but over mimalloc and snmalloc: these do not
+//! prepare for a fork, and it may wait for ever.
 
 use core::alloc::Layout;
 
 #[cfg(any(target_vendor = "apple", feature = "apple-stand-in"))]
 mod apple;
 mod c_calls;
+#[cfg(target_arch = "x86_64")]
+#[doc(hidden)]
+pub mod glibc_chunk;
 #[cfg(feature = "jemalloc")]
 mod jemalloc;
 mod libc;
@@ -34,7 +40,7 @@ mod version;
 #[cfg(any(target_vendor = "apple", feature = "apple-stand-in"))]
 pub use apple::Apple;
 #[cfg(feature = "jemalloc")]
-pub use jemalloc::Jemalloc;
+pub use jemalloc::{Arena, ArenaStatistics, Jemalloc};
 pub use libc::Libc;
 #[cfg(feature = "mimalloc")]
 pub use mimalloc::Mimalloc;
@@ -85,14 +91,15 @@ pub struct Statistics {
 ///
 /// An implementation promises, in addition to the rules of [`core::alloc::GlobalAlloc`]:
 ///
-/// 1. [`charged_size`](Backend::charged_size), [`charged_size_of`](Backend::charged_size_of) and
-///    [`charged_at_hand`](Backend::charged_at_hand), where it answers, tell the same for a block, from when it is given out
-///    or resized until it is taken back or resized.
+/// 1. [`charged_size`](Backend::charged_size), [`charged_size_of`](Backend::charged_size_of), and
+///    [`charged_at_hand`](Backend::charged_at_hand) and [`charge_ahead`](Backend::charge_ahead), where they answer, tell
+///    the same for a block, from when it is given out or resized until it is taken back or resized.
 /// 2. A refusal is a null pointer, leaves every block as it was, and never unwinds.
 /// 3. No operation calls back into a [`Zmalloc`](crate::Zmalloc) or the ledger.
 /// 4. If [`thread_counters`](Backend::thread_counters) answers, both addresses stay readable until the calling thread
 ///    is gone, only that thread writes them, and their difference over all threads is the sum of the charges.
-/// 5. At most one backend of a process answers [`thread_counters`](Backend::thread_counters): the ledger keeps one flag
+/// 5. What the constants say is so.
+/// 6. At most one backend of a process answers [`thread_counters`](Backend::thread_counters): the ledger keeps one flag
 ///    per thread, whether the backend counts, and does not ask which.
 pub unsafe trait Backend: Copy + Send + Sync + 'static {
     /// The allocator's name as its users write it, like `jemalloc`.
@@ -100,6 +107,16 @@ pub unsafe trait Backend: Copy + Send + Sync + 'static {
 
     /// Whether [`thread_counters`](Backend::thread_counters) may answer, so that nothing has to be counted per call.
     const COUNTS_PER_THREAD: bool = false;
+
+    /// Whether C's corners need no care: [`malloc`](Backend::malloc) and [`calloc`](Backend::calloc) give a block for
+    /// size 0, they and [`realloc`](Backend::realloc) refuse half of the address space and more, and
+    /// [`free`](Backend::free) ignores null.
+    const HANDLES_CORNERS: bool = false;
+
+    /// Whether a block's charge is its usable size.
+    const CHARGES_USABLE_SIZE: bool = true;
+    /// Whether [`charge_ahead`](Backend::charge_ahead) may answer.
+    const CHARGES_AHEAD: bool = false;
 
     /// The version of the allocator that is really linked or loaded.
     fn version() -> Version;
@@ -208,15 +225,30 @@ pub unsafe trait Backend: Copy + Send + Sync + 'static {
         Some(unsafe { Self::charged_size_of(ptr, layout) })
     }
 
+    /// The charge of a block that would be given out for a layout, where the layout alone tells it and it is at hand:
+    /// then all that has to be kept across the call is that number.
+    #[inline(always)]
+    fn charge_ahead(layout: Layout) -> Option<usize> {
+        let _ = layout;
+        None
+    }
+
+    /// The most that a block of this size and alignment is charged: how much has to be left under a limit to resize one to
+    /// it. 0 for what is refused anyway.
+    fn charge_at_most(size: usize, alignment: usize) -> usize {
+        // Size classes are at most a quarter larger, large blocks are rounded to a few pages.
+        size.saturating_add(size / 4).saturating_add(alignment).saturating_add(64 << 10)
+    }
+
     /// The allocator's own exact counters of the calling thread, if it keeps any.
     fn thread_counters() -> Option<ThreadCounters> {
         None
     }
 
-    /// Has the allocator call `look`, with the calling thread's [`ThreadCounters`], on every thread each time that
-    /// thread has allocated another `interval` bytes. False if it does not offer that. `look` neither allocates nor
+    /// Has the allocator call `look`, with what the calling thread's counter of allocated bytes says, on every thread
+    /// each time that thread has allocated another `interval` bytes. False if it does not offer that. `look` neither allocates nor
     /// unwinds.
-    fn on_thread_allocated(interval: u64, look: extern "C" fn(allocated: u64, freed: u64)) -> bool {
+    fn on_thread_allocated(interval: u64, look: extern "C" fn(allocated: u64)) -> bool {
         let _ = (interval, look);
         false
     }

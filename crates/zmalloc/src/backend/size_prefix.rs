@@ -135,6 +135,7 @@ const WORD: usize = size_of::<usize>();
 // 2. and 3. are the promises of `A`.
 unsafe impl<A: PlainAllocator> Backend for SizePrefix<A> {
     const NAME: &'static str = A::NAME;
+    const CHARGES_USABLE_SIZE: bool = false;
 
     fn version() -> Version {
         A::version()

@@ -1,14 +1,27 @@
 //! The three events of a block's life, each counted in one place.
 //!
 //! Over a backend that counts per thread, the usual path is one test and then a tail call into the backend. Over any
-//! other, a free is counted before it is made, so that it ends in a tail call as well.
+//! other, a free is counted before it is made, so that it ends in a tail call as well. What the ledger has to be asked for
+//! first, since there may be a limit, goes by [`asked`].
 
+use super::asked::{self, Asked};
 use crate::backend::Backend;
 use crate::ledger::{self, Counting, Detail};
 use core::alloc::Layout;
 
 /// How a block is called for, and so how its charge is found and what is counted as requested for it.
 pub(super) trait Shape<B: Backend>: Copy {
+    /// Whether `charge_ahead` may answer.
+    const CHARGES_AHEAD: bool = false;
+    /// Whether a refusal is for Rust's collections, which may abort for it.
+    const IS_RUSTS: bool = false;
+
+    /// The charge of a block of this shape that is yet to be given out, if it is at hand.
+    #[inline(always)]
+    fn charge_ahead(self) -> Option<usize> {
+        None
+    }
+
     /// The bytes to charge for a block.
     ///
     /// # Safety
@@ -33,6 +46,14 @@ pub(super) trait Shape<B: Backend>: Copy {
 
 /// Rust's shape.
 impl<B: Backend> Shape<B> for Layout {
+    const CHARGES_AHEAD: bool = B::CHARGES_AHEAD;
+    const IS_RUSTS: bool = true;
+
+    #[inline(always)]
+    fn charge_ahead(self) -> Option<usize> {
+        B::charge_ahead(self)
+    }
+
     #[inline(always)]
     unsafe fn charged(self, ptr: *const u8) -> usize {
         // SAFETY: the caller's contract is the callee's.
@@ -86,16 +107,56 @@ impl<B: Backend> Shape<B> for Untold {
     }
 }
 
+/// C's shape where the caller tells the bytes that the block is charged with.
+#[derive(Clone, Copy)]
+pub(super) struct Told(pub(super) usize);
+
+impl<B: Backend> Shape<B> for Told {
+    #[inline(always)]
+    unsafe fn charged(self, ptr: *const u8) -> usize {
+        // SAFETY: the caller's contract is the callee's.
+        debug_assert_eq!(self.0, unsafe { B::charged_size(ptr) }, "not the usable size of this block");
+        self.0
+    }
+
+    #[inline(always)]
+    unsafe fn charged_at_hand(self, ptr: *const u8) -> Option<usize> {
+        // SAFETY: the caller's contract is the callee's.
+        Some(unsafe { Shape::<B>::charged(self, ptr) })
+    }
+
+    #[inline(always)]
+    fn requested(self, charged: usize) -> usize {
+        charged
+    }
+
+    #[inline(always)]
+    unsafe fn free(self, ptr: *mut u8, charged: usize) {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { B::free_charged(ptr, charged) }
+    }
+}
+
+/// Whether nothing has to be done for a free of this thread but the free: the backend counts it, and nobody wants details.
+#[inline(always)]
+pub(super) fn is_counted_beneath<B: Backend, D: Detail>() -> bool {
+    may_count::<B>() && D::TOTALS_ONLY && ledger::backend_counts()
+}
+
 /// Counts the block that `allocate` gives out for a shape.
 #[inline(always)]
-pub(super) fn allocation<B: Backend, D: Detail, S: Shape<B>>(shape: S, allocate: impl FnOnce(S) -> *mut u8) -> *mut u8 {
+pub(super) fn allocation<B: Backend, D: Detail, S: Shape<B>>(
+    shape: S,
+    asked: Asked,
+    allocate: impl Fn(S) -> *mut u8,
+) -> *mut u8 {
     if !may_count::<B>() {
-        return charge::<B, S>(shape, allocate(shape), ledger::charge::<D>);
+        return allocation_in_ledger::<B, D, S>(shape, asked, allocate);
     }
-    if ledger::backend_counts() {
+    if ledger::is_unasked(asked.gate()) {
         return charge_details::<B, D, S>(shape, allocate(shape));
     }
-    cold::allocation::<B, D, S>(shape, allocate)
+    cold::allocation::<B, D, S>(shape, asked, allocate)
 }
 
 /// Counts and frees a block.
@@ -131,24 +192,94 @@ pub(super) unsafe fn free<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mu
 pub(super) unsafe fn reallocation<B: Backend, D: Detail, S: Shape<B>>(
     before: S,
     after: S,
+    asked: Asked,
     ptr: *mut u8,
-    reallocate: impl FnOnce() -> *mut u8,
+    reallocate: impl Fn() -> *mut u8,
 ) -> *mut u8 {
     // SAFETY: the caller's contract is the callees'.
     unsafe {
         if !may_count::<B>() {
-            recharge::<B, D, S>(before, after, ptr, reallocate)
-        } else if ledger::backend_counts() {
+            reallocation_in_ledger::<B, D, S>(before, after, asked, ptr, reallocate)
+        } else if ledger::is_unasked(asked.gate()) {
             recharge_details::<B, D, S>(before, after, ptr, reallocate)
         } else {
-            cold::reallocation::<B, D, S>(before, after, ptr, reallocate)
+            cold::reallocation::<B, D, S>(before, after, asked, ptr, reallocate)
         }
+    }
+}
+
+/// Counts a block where the ledger does.
+#[inline(always)]
+fn allocation_in_ledger<B: Backend, D: Detail, S: Shape<B>>(
+    shape: S,
+    asked: Asked,
+    allocate: impl Fn(S) -> *mut u8,
+) -> *mut u8 {
+    if asked::is_before(asked) {
+        return asked::allocation::<B, D, S>(shape, asked, allocate);
+    }
+    if S::CHARGES_AHEAD {
+        return allocation_told_ahead::<B, D, S>(shape, allocate);
+    }
+    let ptr = allocate(shape);
+    if ptr.is_null() {
+        return ptr;
+    }
+    // SAFETY: a block that was just given out.
+    let charged = unsafe { shape.charged(ptr) };
+    charge_new::<B, D, S>(ptr, shape.requested(charged), charged)
+}
+
+/// Counts a block, whose charge the layout usually tells. It is looked up before the call, as what has to be kept across
+/// it is then one number; counted after it, as it may be refused.
+#[inline(always)]
+fn allocation_told_ahead<B: Backend, D: Detail, S: Shape<B>>(shape: S, allocate: impl Fn(S) -> *mut u8) -> *mut u8 {
+    let Some(charged) = shape.charge_ahead() else { return cold::allocation_looked_up::<B, D, S>(shape, allocate) };
+    let ptr = allocate(shape);
+    if ptr.is_null() {
+        return ptr;
+    }
+    charge_new::<B, D, S>(ptr, shape.requested(charged), charged)
+}
+
+/// Counts a block that was just given out, or gives it back if the limit has not so much: then null.
+#[inline(always)]
+fn charge_new<B: Backend, D: Detail, S: Shape<B>>(ptr: *mut u8, requested: usize, charged: usize) -> *mut u8 {
+    #[cfg(ledger_slots)]
+    if let Err(tried) = ledger::try_charge::<D>(requested, charged) {
+        return cold::finish_charge::<B, D, S>(ptr, tried, requested, charged);
+    }
+    #[cfg(not(ledger_slots))]
+    ledger::charge::<D>(requested, charged);
+    ptr
+}
+
+/// Counts a resize where the ledger does.
+///
+/// # Safety
+/// `ptr` is a live block of the shape `before`.
+#[inline(always)]
+unsafe fn reallocation_in_ledger<B: Backend, D: Detail, S: Shape<B>>(
+    before: S,
+    after: S,
+    asked: Asked,
+    ptr: *mut u8,
+    reallocate: impl Fn() -> *mut u8,
+) -> *mut u8 {
+    // SAFETY: the caller's contract is the callees'.
+    unsafe {
+        let credited = before.charged(ptr);
+        // It cannot be undone, so that a thread which may be refused is to ask first. A large block may stay as large.
+        if asked::is_before(asked) || credited >= ledger::LARGE || !asked::has_room() {
+            return asked::reallocation::<B, D, S>(before, credited, after, asked, ptr, reallocate);
+        }
+        recharge::<B, S>(before, credited, after, reallocate, ledger::credit::<D>, ledger::charge::<D>)
     }
 }
 
 /// Hands the figures of a new block to `count`.
 #[inline(always)]
-fn charge<B: Backend, S: Shape<B>>(shape: S, ptr: *mut u8, count: impl FnOnce(usize, usize)) -> *mut u8 {
+pub(super) fn charge<B: Backend, S: Shape<B>>(shape: S, ptr: *mut u8, count: impl FnOnce(usize, usize)) -> *mut u8 {
     if !ptr.is_null() {
         // SAFETY: a block that was just given out.
         let charged = unsafe { shape.charged(ptr) };
@@ -159,26 +290,26 @@ fn charge<B: Backend, S: Shape<B>>(shape: S, ptr: *mut u8, count: impl FnOnce(us
 
 /// Where the backend counts the totals: counts the rest of a new block.
 #[inline(always)]
-fn charge_details<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8) -> *mut u8 {
+pub(super) fn charge_details<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8) -> *mut u8 {
     if D::TOTALS_ONLY { ptr } else { charge::<B, S>(shape, ptr, ledger::charge_details::<D>) }
 }
 
-/// # Safety
-/// `ptr` is a live block of the shape `before`.
+/// Hands the figures of a block that is resized, charged `credited` before, to `credit_old`, and those of what it became
+/// to `charge_new`.
 #[inline(always)]
-unsafe fn recharge<B: Backend, D: Detail, S: Shape<B>>(
+pub(super) fn recharge<B: Backend, S: Shape<B>>(
     before: S,
+    credited: usize,
     after: S,
-    ptr: *mut u8,
-    reallocate: impl FnOnce() -> *mut u8,
+    reallocate: impl Fn() -> *mut u8,
+    credit_old: impl FnOnce(usize, usize),
+    charge_new: impl FnOnce(usize, usize),
 ) -> *mut u8 {
-    // SAFETY: the caller's contract is the callee's.
-    let credited = unsafe { before.charged(ptr) };
     let resized = reallocate();
     if !resized.is_null() {
         // The old charge first, which was counted long ago: otherwise the peak would have the block twice.
-        ledger::credit::<D>(before.requested(credited), credited);
-        charge::<B, S>(after, resized, ledger::charge::<D>);
+        credit_old(before.requested(credited), credited);
+        charge::<B, S>(after, resized, charge_new);
     }
     resized
 }
@@ -188,23 +319,18 @@ unsafe fn recharge<B: Backend, D: Detail, S: Shape<B>>(
 /// # Safety
 /// `ptr` is a live block of the shape `before`.
 #[inline(always)]
-unsafe fn recharge_details<B: Backend, D: Detail, S: Shape<B>>(
+pub(super) unsafe fn recharge_details<B: Backend, D: Detail, S: Shape<B>>(
     before: S,
     after: S,
     ptr: *mut u8,
-    reallocate: impl FnOnce() -> *mut u8,
+    reallocate: impl Fn() -> *mut u8,
 ) -> *mut u8 {
     if D::TOTALS_ONLY {
         return reallocate();
     }
     // SAFETY: the caller's contract is the callee's.
     let credited = unsafe { before.charged(ptr) };
-    let resized = reallocate();
-    if !resized.is_null() {
-        charge_details::<B, D, S>(after, resized);
-        ledger::credit_details::<D>(before.requested(credited), credited);
-    }
-    resized
+    recharge::<B, S>(before, credited, after, reallocate, ledger::credit_details::<D>, ledger::charge_details::<D>)
 }
 
 /// Whether the backend's own counters may be the ledger's totals.
@@ -212,9 +338,24 @@ const fn may_count<B: Backend>() -> bool {
     cfg!(ledger_slots) && B::COUNTS_PER_THREAD
 }
 
-/// A thread's first operations and its last ones, and blocks whose charge takes a call.
+/// A thread's first operations and its last ones, those that are asked for first, and blocks whose charge takes a call.
 mod cold {
-    use super::{Backend, Counting, Detail, Shape, ledger};
+    use super::{Asked, Backend, Counting, Detail, Shape, asked, ledger};
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn allocation_looked_up<B: Backend, D: Detail, S: Shape<B>>(
+        shape: S,
+        allocate: impl Fn(S) -> *mut u8,
+    ) -> *mut u8 {
+        let ptr = allocate(shape);
+        if ptr.is_null() {
+            return ptr;
+        }
+        // SAFETY: a block that was just given out.
+        let charged = unsafe { shape.charged(ptr) };
+        super::charge_new::<B, D, S>(ptr, shape.requested(charged), charged)
+    }
 
     #[cold]
     #[inline(never)]
@@ -226,15 +367,32 @@ mod cold {
         unsafe { shape.free(ptr, charged) };
     }
 
+    #[cfg(ledger_slots)]
+    #[cold]
+    #[inline(never)]
+    pub(super) fn finish_charge<B: Backend, D: Detail, S: Shape<B>>(
+        ptr: *mut u8,
+        tried: &'static ledger::Slot,
+        requested: usize,
+        charged: usize,
+    ) -> *mut u8 {
+        if asked::is_allowed_here(charged) && ledger::finish_charge::<D>(tried, requested, charged) {
+            return ptr;
+        }
+        // SAFETY: a block that was just given out, with its charge.
+        unsafe { asked::charge_or_free::<B, D, S>(ptr, requested, charged) }
+    }
+
     #[cold]
     #[inline(never)]
     pub(super) fn allocation<B: Backend, D: Detail, S: Shape<B>>(
         shape: S,
-        allocate: impl FnOnce(S) -> *mut u8,
+        asked: Asked,
+        allocate: impl Fn(S) -> *mut u8,
     ) -> *mut u8 {
         match ledger::begin_backend::<B>() {
-            Counting::Backend => super::charge_details::<B, D, S>(shape, allocate(shape)),
-            Counting::Ledger => super::charge::<B, S>(shape, allocate(shape), ledger::charge::<D>),
+            Counting::Backend => asked::allocation_beneath::<B, D, S>(shape, asked, allocate),
+            Counting::Ledger => super::allocation_in_ledger::<B, D, S>(shape, asked, allocate),
         }
     }
 
@@ -259,14 +417,15 @@ mod cold {
     pub(super) unsafe fn reallocation<B: Backend, D: Detail, S: Shape<B>>(
         before: S,
         after: S,
+        asked: Asked,
         ptr: *mut u8,
-        reallocate: impl FnOnce() -> *mut u8,
+        reallocate: impl Fn() -> *mut u8,
     ) -> *mut u8 {
         // SAFETY: the caller's contract is the callees'.
         unsafe {
             match ledger::begin_backend::<B>() {
-                Counting::Backend => super::recharge_details::<B, D, S>(before, after, ptr, reallocate),
-                Counting::Ledger => super::recharge::<B, D, S>(before, after, ptr, reallocate),
+                Counting::Backend => asked::reallocation_beneath::<B, D, S>(before, after, asked, ptr, reallocate),
+                Counting::Ledger => super::reallocation_in_ledger::<B, D, S>(before, after, asked, ptr, reallocate),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The heap as Rust's allocator.
 
-use super::{Zmalloc, counted};
+use super::asked::Asked;
+use super::{Zmalloc, owned};
 use crate::backend::Backend;
 use crate::ledger::Detail;
 use core::alloc::{GlobalAlloc, Layout};
@@ -11,19 +12,19 @@ unsafe impl<B: Backend, D: Detail> GlobalAlloc for Zmalloc<B, D> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller gives a layout with a size above 0.
-        counted::allocation::<B, D, _>(layout, |layout| unsafe { B::allocate(layout) })
+        owned::allocation::<B, D, _>(layout, Asked::of(layout), |layout| unsafe { B::allocate(layout) })
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller gives a layout with a size above 0.
-        counted::allocation::<B, D, _>(layout, |layout| unsafe { B::allocate_zeroed(layout) })
+        owned::allocation::<B, D, _>(layout, Asked::of(layout), |layout| unsafe { B::allocate_zeroed(layout) })
     }
 
     #[inline]
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         // SAFETY: the caller gives a live block of this heap and its layout.
-        unsafe { counted::free::<B, D, _>(layout, ptr, || B::deallocate(ptr, layout)) };
+        unsafe { owned::free::<B, D, _>(layout, ptr, || B::deallocate(ptr, layout)) };
     }
 
     #[inline]
@@ -31,7 +32,9 @@ unsafe impl<B: Backend, D: Detail> GlobalAlloc for Zmalloc<B, D> {
         // SAFETY: the caller gives a live block of this heap, its layout, and a size that fits.
         unsafe {
             let resized = Layout::from_size_align_unchecked(new_size, layout.align());
-            counted::reallocation::<B, D, _>(layout, resized, ptr, || B::reallocate(ptr, layout, new_size))
+            owned::reallocation::<B, D, _>(layout, resized, Asked::of(resized), ptr, || {
+                B::reallocate(ptr, layout, new_size)
+            })
         }
     }
 }

@@ -1,13 +1,19 @@
 //! The heap a program uses: a backend, counted.
 
+mod asked;
 mod counted;
+#[cfg(feature = "jemalloc")]
+mod extended;
 mod global;
 mod live;
 mod oom;
+mod owned;
 mod raw;
 
+#[cfg(feature = "jemalloc")]
+pub use extended::Flags;
 pub use live::is_global_allocator;
-pub use oom::{OomHandler, set_oom_handler};
+pub use oom::{OomHandler, out_of_memory, set_oom_handler};
 pub use raw::UsableBlock;
 
 use crate::backend::Backend;
@@ -60,6 +66,27 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
     /// The heap; free, and fit for a static.
     pub const fn new() -> Self {
         Zmalloc(PhantomData)
+    }
+}
+
+impl<B: Backend, D: Detail> Zmalloc<B, D> {
+    /// Bounds the process's pages in RAM, or with `None` no longer; see [`Resident`](crate::budget::Resident).
+    ///
+    /// A thread of this library's looks at them each 100 ms, above the soft bound each 10 ms. Above the soft bound
+    /// it has this backend give unused pages back, at most once a second, and the [level](crate::budget::Level) rises. Above
+    /// the hard one it has that done each time, then asks [reclaimers](crate::budget::reclaimer), and allocations that would
+    /// add to the counted bytes are refused until enough is freed. Below it, the counted bytes may rise until the
+    /// next look by no more than what is left in RAM.
+    ///
+    /// So between two looks the bound is exceeded by at most what the program touches of pages that it had already allocated or
+    /// mapped, or that fragmentation wastes of what is freed and allocated anew; pages that this backend does not know
+    /// (stacks, files, other allocators) count, and cannot be given back. A bound below what the program is without its heap
+    /// refuses everything.
+    ///
+    /// # Errors
+    /// If a cgroup is to be followed that has no limit.
+    pub fn bound_resident(&self, bound: Option<crate::budget::Resident>) -> Result<(), crate::budget::NoCgroupLimit> {
+        crate::budget::bound(bound, B::purge)
     }
 }
 

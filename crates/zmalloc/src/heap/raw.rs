@@ -4,15 +4,17 @@
 //! out; the `try_` calls answer null; the `_usable` calls also tell the bytes that may really be used.
 
 use super::Zmalloc;
-use super::counted::{self, Untold};
+use super::asked::Asked;
+use super::counted::{self, Told, Untold};
 use super::oom::out_of_memory;
+use super::owned;
 use crate::backend::Backend;
 use crate::ledger::Detail;
 use core::ffi::{CStr, c_char};
 use core::ptr::null_mut;
 
 /// From this size on a request is refused without asking the backend: sums with a header could overflow.
-const TOO_LARGE: usize = usize::MAX / 2;
+pub(super) const TOO_LARGE: usize = usize::MAX / 2;
 
 /// What a request for 0 bytes gets, so that the answer is a block of its own.
 const SMALLEST: usize = size_of::<usize>();
@@ -39,12 +41,9 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
     /// As [`malloc`](Zmalloc::malloc), but answers null and does not run the handler.
     #[inline]
     pub fn try_malloc(&self, size: usize) -> *mut u8 {
-        if size >= TOO_LARGE {
-            return null_mut();
-        }
-        let size = size.max(SMALLEST);
+        let Some(size) = in_range::<B>(size) else { return null_mut() };
         // SAFETY: no conditions.
-        counted::allocation::<B, D, _>(Untold, |_| unsafe { B::malloc(size) })
+        owned::allocation::<B, D, _>(Untold, Asked::plain(size), |_| unsafe { B::malloc(size) })
     }
 
     /// As [`malloc`](Zmalloc::malloc), filled with zeros; fresh pages stay untouched.
@@ -56,12 +55,9 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
     /// As [`calloc`](Zmalloc::calloc), but answers null and does not run the handler.
     #[inline]
     pub fn try_calloc(&self, size: usize) -> *mut u8 {
-        if size >= TOO_LARGE {
-            return null_mut();
-        }
-        let size = size.max(SMALLEST);
+        let Some(size) = in_range::<B>(size) else { return null_mut() };
         // SAFETY: no conditions.
-        counted::allocation::<B, D, _>(Untold, |_| unsafe { B::calloc(size) })
+        owned::allocation::<B, D, _>(Untold, Asked::plain(size), |_| unsafe { B::calloc(size) })
     }
 
     /// Allocates `count` elements of `size` bytes, filled with zeros. If the product overflows, the handler runs with
@@ -88,7 +84,9 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
         }
         let size = size.max(SMALLEST);
         // SAFETY: a power of two.
-        counted::allocation::<B, D, _>(Untold, |_| unsafe { B::malloc_aligned(alignment, size) })
+        owned::allocation::<B, D, _>(Untold, Asked { size, alignment }, |_| unsafe {
+            B::malloc_aligned(alignment, size)
+        })
     }
 
     /// Resizes a block, perhaps moving it; its first bytes are kept.
@@ -126,7 +124,7 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
             return null_mut();
         }
         // SAFETY: a live block and a size above 0.
-        unsafe { counted::reallocation::<B, D, _>(Untold, Untold, ptr, || B::realloc(ptr, size)) }
+        unsafe { owned::reallocation::<B, D, _>(Untold, Untold, Asked::plain(size), ptr, || B::realloc(ptr, size)) }
     }
 
     /// Frees a block; null is ignored.
@@ -135,9 +133,12 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
     /// `ptr` is null or a live block of a heap over the same backend, and is not used again.
     #[inline]
     pub unsafe fn free(&self, ptr: *mut u8) {
-        if !ptr.is_null() {
+        if B::HANDLES_CORNERS && !D::BY_OWNER && counted::is_counted_beneath::<B, D>() {
+            // SAFETY: null or a live block, and the backend ignores null.
+            unsafe { B::free(ptr) };
+        } else if !ptr.is_null() {
             // SAFETY: a live block.
-            unsafe { counted::free::<B, D, _>(Untold, ptr, || B::free(ptr)) };
+            unsafe { owned::free::<B, D, _>(Untold, ptr, || B::free(ptr)) };
         }
     }
 
@@ -150,8 +151,28 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
         // SAFETY: the caller's contract is that of both callees.
         unsafe {
             let usable = self.usable_size(ptr);
-            self.free(ptr);
+            self.free_with_size(ptr, usable);
             usable
+        }
+    }
+
+    /// Frees a block whose usable size the caller knows, so that nobody has to look it up; null is ignored.
+    ///
+    /// # Safety
+    /// 1. As [`free`](Zmalloc::free). 2. `usable` is what [`usable_size`](Zmalloc::usable_size) says of the block;
+    ///    another size may corrupt the backend and the ledger.
+    #[inline]
+    pub unsafe fn free_with_size(&self, ptr: *mut u8, usable: usize) {
+        if ptr.is_null() {
+            return;
+        }
+        // SAFETY: a live block, and its usable size.
+        unsafe {
+            if B::CHARGES_USABLE_SIZE {
+                owned::free::<B, D, _>(Told(usable), ptr, || B::free_charged(ptr, usable));
+            } else {
+                owned::free::<B, D, _>(Untold, ptr, || B::free(ptr));
+            }
         }
     }
 
@@ -237,6 +258,15 @@ impl<B: Backend, D: Detail> Zmalloc<B, D> {
     pub fn strdup_usable(&self, text: &CStr) -> UsableBlock {
         usable::<B>(self.strdup(text).cast())
     }
+}
+
+/// A size that the backend may be asked for, or `None` for half of the address space and more.
+#[inline(always)]
+fn in_range<B: Backend>(size: usize) -> Option<usize> {
+    if B::HANDLES_CORNERS {
+        return Some(size);
+    }
+    (size < TOO_LARGE).then(|| size.max(SMALLEST))
 }
 
 #[inline(always)]

@@ -6,19 +6,25 @@
 
 use super::slot::{NOBODYS, Slot};
 use core::cell::Cell;
+use core::sync::atomic::AtomicUsize;
 
 /// A thread's own part of the ledger; small enough to fit the space that the loader keeps for objects loaded late.
 #[repr(C, align(16))]
 pub(crate) struct Local {
-    /// The slot of this thread, or [`NOBODYS`].
+    /// Where this thread counts without being asked: its slot, or [`NOBODYS`], which has every operation take the cold path.
     pub(crate) slot: Cell<*const Slot>,
-    /// The ledger reads the backend's own counters of this thread.
-    pub(crate) backend_counts: Cell<bool>,
     pub(crate) stage: Cell<Stage>,
-    /// The pool's lock is held, or waited for, by this thread.
-    pub(crate) busy: Cell<bool>,
-    /// A signal handler of this thread forks inside a section that holds the lock.
-    pub(crate) forks_within: Cell<bool>,
+    /// Each allocation is to be asked for, whatever the limit; see `ask::ask_always`.
+    pub(crate) asks_always: Cell<bool>,
+    unused: [u8; 5],
+    /// The ledger reads the backend's own counters of this thread. The highest byte of the second word, which is then
+    /// above every address, and otherwise below those of blocks: see `zfree` in `zmalloc.h`.
+    pub(crate) backend_counts: Cell<bool>,
+    /// Where the backend counts: requests below this need not be asked for. Changed with the pool's lock held, also by
+    /// other threads.
+    pub(crate) unasked_below: AtomicUsize,
+    /// The slot of this thread, or [`NOBODYS`].
+    pub(crate) own: Cell<*const Slot>,
 }
 
 /// How far a thread is in its life with the ledger.
@@ -45,39 +51,31 @@ mod place {
         ".globl zmalloc_local_0_1",
         ".hidden zmalloc_local_0_1",
         ".type zmalloc_local_0_1, @object",
-        ".size zmalloc_local_0_1, 16",
+        ".size zmalloc_local_0_1, 32",
         ".p2align 4",
         "zmalloc_local_0_1:",
-        // `Local::slot`, then `Stage::New` and three times no.
+        // `Local::slot`, then `Stage::New`, no and no, and that everything is to be asked for; `Local::own`.
         ".quad {nobodys}",
-        ".zero 8",
+        ".zero 16",
+        ".quad {nobodys}",
         ".popsection",
         nobodys = sym NOBODYS,
     );
 
-    const _: () = assert!(size_of::<Local>() == 16 && align_of::<Local>() == 16);
+    const _: () = assert!(size_of::<Local>() == 32 && align_of::<Local>() == 16 && offset_of!(Local, own) == 24);
+    // The C header's inline calls read them there.
+    const _: () = assert!(offset_of!(Local, backend_counts) == 15 && offset_of!(Local, unasked_below) == 16);
 
     #[inline(always)]
     pub(super) fn get() -> *const Local {
-        let local: *const Local;
-        // SAFETY: the symbol is defined above as initial-exec thread-local storage of this size and alignment, and
-        // `fs:0` holds the thread pointer by the x86-64 ABI. Reads only.
-        unsafe {
-            core::arch::asm!(
-                "mov {local}, qword ptr fs:[0]",
-                "add {local}, qword ptr [rip + zmalloc_local_0_1@GOTTPOFF]",
-                local = out(reg) local,
-                options(pure, readonly, nostack),
-            );
-        }
-        local
+        crate::initial_exec_address!("zmalloc_local_0_1").cast_const().cast()
     }
 
     /// `Local::slot`, without the detour over the address.
     #[inline(always)]
     pub(super) fn slot() -> *const Slot {
         let slot: *const Slot;
-        // SAFETY: as in `get`; the field lies at the offset given.
+        // SAFETY: the symbol is defined above as initial-exec thread-local storage; the field lies at the offset given.
         unsafe {
             core::arch::asm!(
                 "mov {slot}, qword ptr [rip + zmalloc_local_0_1@GOTTPOFF]",
@@ -93,7 +91,7 @@ mod place {
     /// `Local::backend_counts`, without the detour over the address.
     #[inline(always)]
     pub(super) fn backend_counts() -> bool {
-        // SAFETY: as in `get`. The jump leaves the block for the label alone.
+        // SAFETY: as in `slot`. The jump leaves the block for the label alone.
         unsafe {
             core::arch::asm!(
                 "mov {place}, qword ptr [rip + zmalloc_local_0_1@GOTTPOFF]",
@@ -107,20 +105,42 @@ mod place {
         }
         true
     }
+
+    /// Whether `size` is below `Local::unasked_below`, without the detour over the address.
+    #[inline(always)]
+    pub(super) fn is_unasked(size: usize) -> bool {
+        // SAFETY: as in `slot`. The jump leaves the block for the label alone.
+        unsafe {
+            core::arch::asm!(
+                "mov {place}, qword ptr [rip + zmalloc_local_0_1@GOTTPOFF]",
+                "cmp {size}, qword ptr fs:[{place} + {offset}]",
+                "jae {no}",
+                place = out(reg) _,
+                size = in(reg) size,
+                offset = const offset_of!(Local, unasked_below),
+                no = label { return false },
+                options(readonly, nostack),
+            );
+        }
+        true
+    }
 }
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(any(miri, feature = "portable-thread-local")))))]
 mod place {
-    use super::{Cell, Local, NOBODYS, Slot, Stage};
+    use super::{AtomicUsize, Cell, Local, NOBODYS, Slot, Stage};
+    use core::sync::atomic::Ordering;
 
     std::thread_local! {
         static LOCAL: Local = const {
             Local {
                 slot: Cell::new(&NOBODYS),
-                backend_counts: Cell::new(false),
                 stage: Cell::new(Stage::New),
-                busy: Cell::new(false),
-                forks_within: Cell::new(false),
+                asks_always: Cell::new(false),
+                unused: [0; 5],
+                backend_counts: Cell::new(false),
+                unasked_below: AtomicUsize::new(0),
+                own: Cell::new(&NOBODYS),
             }
         };
     }
@@ -140,6 +160,11 @@ mod place {
     pub(super) fn backend_counts() -> bool {
         LOCAL.with(|local| local.backend_counts.get())
     }
+
+    #[inline(always)]
+    pub(super) fn is_unasked(size: usize) -> bool {
+        LOCAL.with(|local| size < local.unasked_below.load(Ordering::Relaxed))
+    }
 }
 
 /// The calling thread's part.
@@ -150,7 +175,7 @@ pub(crate) fn local<'thread>() -> &'thread Local {
     unsafe { &*place::get() }
 }
 
-/// The calling thread's slot, or [`NOBODYS`].
+/// Where the calling thread counts without being asked; see [`Local::slot`].
 #[inline(always)]
 pub(crate) fn slot_or_nobodys() -> &'static Slot {
     // SAFETY: always a slot, which is valid as long as the process lives.
@@ -160,11 +185,19 @@ pub(crate) fn slot_or_nobodys() -> &'static Slot {
 /// The calling thread's slot, if it has one.
 #[inline(always)]
 pub(crate) fn own_slot() -> Option<&'static Slot> {
-    Some(slot_or_nobodys()).filter(|&slot| !core::ptr::eq(slot, &NOBODYS))
+    // SAFETY: always a slot, which is valid as long as the process lives.
+    let own = unsafe { &*local().own.get() };
+    Some(own).filter(|&slot| !core::ptr::eq(slot, &NOBODYS))
 }
 
 /// Whether the backend counts the calling thread's operations.
 #[inline(always)]
 pub(crate) fn backend_counts() -> bool {
     place::backend_counts()
+}
+
+/// Whether the backend counts the calling thread's operations, and a request of `size` bytes needs not be asked for.
+#[inline(always)]
+pub(crate) fn is_unasked(size: usize) -> bool {
+    place::is_unasked(size)
 }

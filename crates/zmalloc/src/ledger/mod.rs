@@ -11,39 +11,71 @@ compile_error!(
      enable one of them, or none for the fastest way"
 );
 
+mod ask;
 mod backend_counts;
+mod barrier;
 mod details;
 mod fork;
 mod guard;
+mod initial_exec;
+pub(crate) mod limit;
 mod local;
 mod once;
 mod peak;
 mod pool;
 #[cfg(ledger_slots)]
 mod segment;
+#[cfg(ledger_slots)]
+mod segment_reader;
 mod size_class;
 mod slot;
+mod small_sizes;
+mod step;
 mod sync;
+#[cfg(test)]
+mod test_child;
 mod thread;
+#[cfg(not(ledger_slots))]
+mod thread_sums;
 mod totals;
 #[cfg_attr(ledger_slots, path = "way_slots.rs")]
 #[cfg_attr(ledger_shared_atomic, path = "way_shared_atomic.rs")]
 #[cfg_attr(ledger_lock, path = "way_lock.rs")]
 mod way;
 
-pub(crate) use backend_counts::{Counting, begin_backend, charge_details, credit_details};
-pub use details::{Detail, Detailed, Details, SizeClasses, TotalsOnly};
+#[doc(hidden)]
+pub use ask::{admit, charge_admitted, is_armed, land, recharge_unasked, set_limit};
+pub(crate) use ask::{ask_always, asks_always, is_interrupted, watch_above};
+pub(crate) use backend_counts::{
+    Counting, admit_backend, begin_backend, charge_details, credit_details, settle_backend,
+};
+pub use details::{ByOwner, Detail, Detailed, Details, SizeClasses, TotalsOnly};
 #[doc(hidden)]
 pub use fork::{after_in_child as after_fork_in_child, after_in_parent as after_fork_in_parent, before as before_fork};
-pub(crate) use local::backend_counts;
+pub(crate) use fork::{generation, in_children};
+#[doc(hidden)]
+pub use limit::LARGE;
+pub(crate) use local::{backend_counts, is_unasked};
 pub use pool::Pool;
 #[cfg(ledger_slots)]
-pub use segment::{Identity, Notes, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIABLE, Segment, SegmentError, Snapshot};
+pub use segment::{
+    Identity, LIMIT_VARIABLE, Notes, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIABLE, Segment, SegmentError, Snapshot,
+};
+#[cfg(ledger_slots)]
+pub use segment_reader::{SegmentReader, Sums};
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
+#[cfg(target_has_atomic = "64")]
+pub(crate) use thread::{Errno, before_thread_end};
 pub use totals::Totals;
+#[cfg(ledger_slots)]
 #[doc(hidden)]
-pub use way::{charge, credit, finish_charge, try_charge, try_credit};
+pub use way::has_room;
+#[doc(hidden)]
+pub use way::{charge, credit};
+#[cfg(ledger_slots)]
+#[doc(hidden)]
+pub use way::{finish_charge, try_charge, try_credit};
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -68,12 +100,20 @@ pub fn totals() -> Totals {
 /// The most bytes the program ever held at once, in bytes.
 ///
 /// Looked at when a thread's own live bytes rise, not on every call, and now. It is never above what a reading of
-/// [`used_memory`] at that moment gave, and below the true peak by at most 5 steps (over jemalloc 9) for each thread,
-/// where a step is 64 KiB or, if that is more, 1/256 of the peak divided by the number of threads. Threads without a
-/// slot, as in destructors that run late, are one thread together. Over jemalloc a block
-/// that is being resized may be in it twice, as jemalloc counts the new one before it takes the old one back.
+/// [`used_memory`] at that moment gave, and below the true peak by at most 5 steps (over jemalloc 9, over
+/// it and another 14) for each thread, where a step is 64 KiB or, if that is more, 1/256 of the peak divided by the
+/// number of threads. Threads without a slot, as in destructors that run late, are one thread together. Over jemalloc a
+/// block that is being resized may be in it twice, as jemalloc counts the new one before it takes the old one back.
 pub fn peak_memory() -> usize {
     way::peak() as usize
+}
+
+/// The calling thread's own sums: how much they differ is what the thread did in between. `None` for a thread that has no
+/// sums of its own, as in destructors that run late. Cost: a handful of loads; never a lock, but for a thread's first call.
+#[cfg(target_has_atomic = "64")]
+#[inline]
+pub(crate) fn thread_totals() -> Option<Totals> {
+    way::thread_totals()
 }
 
 /// Threads that the ledger has seen and that are alive.
@@ -85,6 +125,13 @@ pub fn threads() -> usize {
 /// see [`Detailed`]. Freshness as [`used_memory`]; cost: a few microseconds per thread.
 pub fn details() -> Details {
     way::details()
+}
+
+/// As [`credit`], which in the slower ways every thread can.
+#[cfg(not(ledger_slots))]
+pub(crate) fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
+    credit::<D>(requested, charged);
+    true
 }
 
 /// The slots in use: the program's own, or those adopted.

@@ -1,8 +1,10 @@
 //! The slots of all threads, and what they add up to.
 
+use super::limit::Limit;
 use super::size_class::{ClassTotals, SIZE_CLASSES};
 use super::slot::{CLAIMED, Slot, UNCLAIMED};
-use super::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, SpinLock, array_of, const_unless_loom};
+use super::small_sizes;
+use super::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, SpinLock, array_of, const_unless_loom};
 use super::{Details, Totals};
 
 /// Every slot of a ledger: the first ones in place, more mapped as threads need them.
@@ -17,6 +19,7 @@ pub struct Pool<Slots: ?Sized = [Slot]> {
     lock: SpinLock,
     peak: AtomicU64,
     step: AtomicU64,
+    pub(super) limit: Limit,
     /// Runs of slots added later, each twice as long as the one before.
     more: [AtomicPtr<Slot>; RUNS],
     /// Where threads count that have no slot: while they register, and after they gave theirs back.
@@ -37,6 +40,7 @@ impl<const N: usize> Pool<[Slot; N]> {
                 lock: SpinLock::new(),
                 peak: AtomicU64::new(0),
                 step: AtomicU64::new(0),
+                limit: Limit::new(),
                 more: array_of![AtomicPtr::new(core::ptr::null_mut()); RUNS],
                 shared: Slot::new(),
                 first: array_of![Slot::new(); N],
@@ -106,37 +110,60 @@ impl Pool {
         slot.owner.store(UNCLAIMED, Ordering::Release);
     }
 
-    /// Lets the ledger read the backend's own counters of the thread that owns `slot`.
+    /// Lets the ledger read the backend's own counters of the thread that owns `slot`, and everybody with the lock change
+    /// what that thread may do without being asked.
     ///
     /// # Safety
-    /// Both addresses stay readable until [`detach_backend`](Pool::detach_backend) or, in a forked child,
+    /// All addresses stay readable until [`detach_backend`](Pool::detach_backend) or, in a forked child,
     /// [`keep_only`](Pool::keep_only) is called for this slot.
-    pub(crate) unsafe fn attach_backend(&self, slot: &Slot, allocated: *const Foreign, freed: *const Foreign) {
+    pub(crate) unsafe fn attach_backend(
+        &self,
+        slot: &Slot,
+        allocated: *const Foreign,
+        freed: *const Foreign,
+        unasked_below: *const AtomicUsize,
+    ) {
         self.lock.with(|| {
             slot.backend_freed.store(freed.cast_mut(), Ordering::Relaxed);
             slot.backend_allocated.store(allocated.cast_mut(), Ordering::Relaxed);
+            slot.unasked_below.store(unasked_below.cast_mut(), Ordering::Relaxed);
+            self.begin_ceiling(slot);
         });
     }
 
-    /// Adds the backend's own counters to the slot's sums and forgets where they are.
+    /// The thread that owns the slot ends: adds the backend's own counters to the slot's sums, forgets where they are, and
+    /// gives back what the thread was given of the limit.
     pub(crate) fn detach_backend(&self, slot: &Slot) {
         self.lock.with(|| self.fold(slot));
     }
 
     /// With the lock held: what `detach_backend` says.
     fn fold(&self, slot: &Slot) {
-        slot.fold(read_foreign(&slot.backend_allocated), read_foreign(&slot.backend_freed));
+        let allocated = read_foreign(&slot.backend_allocated);
+        slot.fold(allocated, read_foreign(&slot.backend_freed));
         slot.backend_freed.store(core::ptr::null_mut(), Ordering::Relaxed);
         slot.backend_allocated.store(core::ptr::null_mut(), Ordering::Relaxed);
+        slot.unasked_below.store(core::ptr::null_mut(), Ordering::Relaxed);
+        self.end_ceiling(slot, allocated);
     }
 
-    /// Raises the room of the calling thread's slot to `room` bytes, in one step for who reads the sums.
-    pub(crate) fn grant(&self, slot: &Slot, room: u64) {
-        self.lock.with(|| slot.grant(room));
+    /// The live bytes of the slot's owner, for the owner: those that we count and those that its backend counts.
+    pub(crate) fn live_of(&self, slot: &Slot) -> i64 {
+        let backend = read_foreign(&slot.backend_allocated).wrapping_sub(read_foreign(&slot.backend_freed));
+        slot.live().wrapping_add(backend as i64)
+    }
+
+    /// The sums of the slot's owner, for the owner: those that we count and those that its backend counts. Only their
+    /// differences mean something: a slot goes on from the sums of the threads that had it before.
+    #[inline]
+    pub(crate) fn totals_of(slot: &Slot) -> Totals {
+        Totals {
+            allocated_bytes: slot.allocated().wrapping_add(read_foreign(&slot.backend_allocated)),
+            freed_bytes: slot.freed.load(Ordering::Relaxed).wrapping_add(read_foreign(&slot.backend_freed)),
+        }
     }
 
     /// Runs a section with the lock held.
-    #[cfg(ledger_lock)]
     pub(crate) fn with_lock<R>(&self, section: impl FnOnce(&Self) -> R) -> R {
         self.lock.with(|| section(self))
     }
@@ -150,6 +177,11 @@ impl Pool {
     /// How many slots lie in place.
     pub(crate) fn first_slots(&self) -> usize {
         self.first.len()
+    }
+
+    /// Whether the calling thread holds the lock.
+    pub(crate) fn is_locked_here(&self) -> bool {
+        self.lock.is_mine()
     }
 
     /// Takes the lock; for a section that does not end where it began.
@@ -171,6 +203,7 @@ impl Pool {
                 slot.owner.store(UNCLAIMED, Ordering::Relaxed);
             }
         }
+        self.forget_others();
     }
 
     /// The sums over all slots.
@@ -209,7 +242,9 @@ impl Pool {
             let own = slot.freed.load(Ordering::Acquire);
             sum = sum.wrapping_add(own).wrapping_add(read_foreign(&slot.backend_freed));
         }
-        // The backend's own counters are plain memory: keep the later reads of allocations behind these reads.
+        // The backend's own counters are plain memory: keep the later reads of allocations behind these reads. That
+        // their writes are seen in order is x86-64's promise, not the language's: elsewhere a reading may be too low by
+        // what was freed while it was made.
         super::sync::fence(Ordering::Acquire);
         sum
     }
@@ -232,22 +267,24 @@ impl Pool {
             let requested = slot.requested_freed.load(Ordering::Acquire);
             details.requested.freed_bytes = details.requested.freed_bytes.wrapping_add(requested);
             slot.classes.iter().zip(&mut details.classes).for_each(|(class, total)| class.add_freed_to(total));
+            small_sizes::add_freed_to(&mut details.classes, &slot.small_sizes);
         }
         for slot in slots() {
             let requested = slot.requested_allocated.load(Ordering::Relaxed);
             details.requested.allocated_bytes = details.requested.allocated_bytes.wrapping_add(requested);
             slot.classes.iter().zip(&mut details.classes).for_each(|(class, total)| class.add_allocated_to(total));
+            small_sizes::add_allocated_to(&mut details.classes, &slot.small_sizes);
         }
         details
     }
 
     /// Threads that own a slot now.
     pub(crate) fn threads(&self) -> usize {
-        self.slots().filter(|slot| slot.owner.load(Ordering::Relaxed) == CLAIMED).count()
+        self.slots().filter(|slot| slot.is_claimed()).count()
     }
 
     /// Every slot that was ever claimed.
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
         (0..self.claimed.load(Ordering::Acquire) as usize).map_while(|index| self.slot(index))
     }
 
@@ -304,7 +341,7 @@ fn place(index: usize) -> (usize, usize) {
 /// A counter of a backend's own, which its thread writes with plain stores.
 #[cfg(not(loom))]
 pub(crate) type Foreign = u64;
-/// In a model, the nearest thing that loom can follow.
+/// In a model, where it is written and read without any order, which is what plain memory gives at most.
 #[cfg(loom)]
 pub(crate) type Foreign = AtomicU64;
 
@@ -322,16 +359,17 @@ unsafe fn read(counter: *const Foreign) -> u64 {
 #[cfg(loom)]
 unsafe fn read(counter: *const Foreign) -> u64 {
     // SAFETY: the caller's contract.
-    unsafe { &*counter }.load(Ordering::Acquire)
+    unsafe { &*counter }.load(Ordering::Relaxed)
 }
 
 /// A backend's counter of another thread, 0 if there is none.
-fn read_foreign(counter: &AtomicPtr<Foreign>) -> u64 {
+#[inline]
+pub(super) fn read_foreign(counter: &AtomicPtr<Foreign>) -> u64 {
     let counter = counter.load(Ordering::Relaxed);
     if counter.is_null() {
         return 0;
     }
-    // SAFETY: the lock is held, so the address is readable (`attach_backend`).
+    // SAFETY: the lock is held, or this is the slot's owner, so the address is readable (`attach_backend`).
     unsafe { read(counter) }
 }
 

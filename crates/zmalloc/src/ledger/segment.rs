@@ -6,6 +6,7 @@
 use super::pool::Pool;
 use super::size_class::{ClassCounts, ClassTotals, SIZE_CLASSES};
 use super::slot::{Slot, allocated};
+use super::small_sizes::{self, SMALL_SIZES, SizeCounts};
 use super::{Details, Totals};
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,8 +16,11 @@ use std::io::{self, Read};
 /// The name of the environment variable with the directory that a preloaded program publishes its segments in.
 pub const SESSION_VARIABLE: &str = "ZMALLOC_SESSION";
 
+/// The environment variable with the limit of each process, in bytes: digits alone.
+pub const LIMIT_VARIABLE: &str = "ZMALLOC_LIMIT_BYTES";
+
 /// Raised when the layout or the meaning of a segment changes.
-pub const SEGMENT_VERSION: u32 = 1;
+pub const SEGMENT_VERSION: u32 = 3;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"zmalloc\x01");
 
@@ -28,14 +32,17 @@ pub const SEGMENT_SLOTS: usize = 1024;
 /// Zeroed memory of [`Segment::BYTES`] bytes is a valid segment that no reader takes until [`Segment::publish`].
 #[repr(C)]
 pub struct Segment {
-    header: Header,
+    pub(super) header: Header,
     pool: Pool<[Slot; SEGMENT_SLOTS]>,
 }
 
-const OFFSET_CLAIMED: usize = offset_of!(Segment, pool) + Pool::<[Slot; SEGMENT_SLOTS]>::OFFSET_CLAIMED;
+pub(super) const OFFSET_CLAIMED: usize = offset_of!(Segment, pool) + Pool::<[Slot; SEGMENT_SLOTS]>::OFFSET_CLAIMED;
+pub(super) const OFFSET_PEAK: usize = offset_of!(Segment, pool) + Pool::<[Slot; SEGMENT_SLOTS]>::OFFSET_PEAK;
+pub(super) const OFFSET_SHARED: usize = offset_of!(Segment, pool) + Pool::<[Slot; SEGMENT_SLOTS]>::OFFSET_SHARED;
+pub(super) const OFFSET_FIRST: usize = offset_of!(Segment, pool) + Pool::<[Slot; SEGMENT_SLOTS]>::OFFSET_FIRST;
 
 #[repr(C, align(4096))]
-struct Header {
+pub(super) struct Header {
     /// Written last: a reader that sees it sees the rest.
     magic: AtomicU64,
     version: AtomicU32,
@@ -46,23 +53,27 @@ struct Header {
     pid: AtomicU32,
     parent_pid: AtomicU32,
     /// Bits of `Notes`.
-    notes: AtomicU32,
+    pub(super) notes: AtomicU32,
     started_ns: AtomicU64,
-    ended_ns: AtomicU64,
+    pub(super) ended_ns: AtomicU64,
     resident_peak: AtomicU64,
-    mapped: AtomicU64,
-    mapped_peak: AtomicU64,
+    resident_end: AtomicU64,
+    pub(super) mapped: AtomicU64,
+    pub(super) mapped_peak: AtomicU64,
     inherited_allocated: AtomicU64,
     inherited_freed: AtomicU64,
     inherited_blocks: AtomicU64,
-    backend: Text<64>,
+    refusals: AtomicU64,
+    refused_first_ns: AtomicU64,
+    /// The first of what never changes.
+    pub(super) backend: Text<64>,
     executable: Text<1024>,
     command: Text<1024>,
 }
 
 /// Bytes written once, before the segment is published.
 #[repr(C)]
-struct Text<const N: usize> {
+pub(super) struct Text<const N: usize> {
     length: AtomicU32,
     bytes: [core::sync::atomic::AtomicU8; N],
 }
@@ -92,22 +103,36 @@ pub struct Identity<'a> {
     pub command: &'a [u8],
 }
 
-/// What a program noticed about how much of it is counted.
+/// What a program noticed about how much of it, and how long, is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
     /// The executable defines `malloc` itself, so that its calls and its libraries' go there and are not counted.
     pub own_malloc: bool,
+    /// It called `exec` and did not return: the process became another program.
+    pub exec: bool,
+    /// The allocator beneath is asked for the size of each block, a call more for each `malloc` and `free`: it is
+    /// neither glibc nor a jemalloc, or the loader allocated before this library was ready.
+    pub sizes_asked: bool,
 }
 
 impl Notes {
     const OWN_MALLOC: u32 = 1;
+    const EXEC: u32 = 2;
+    const SIZES_ASKED: u32 = 4;
 
     fn bits(self) -> u32 {
-        if self.own_malloc { Notes::OWN_MALLOC } else { 0 }
+        let bit = |is_on: bool, bit: u32| if is_on { bit } else { 0 };
+        bit(self.own_malloc, Notes::OWN_MALLOC)
+            | bit(self.exec, Notes::EXEC)
+            | bit(self.sizes_asked, Notes::SIZES_ASKED)
     }
 
-    fn from_bits(bits: u32) -> Notes {
-        Notes { own_malloc: bits & Notes::OWN_MALLOC != 0 }
+    pub(super) fn from_bits(bits: u32) -> Notes {
+        Notes {
+            own_malloc: bits & Notes::OWN_MALLOC != 0,
+            exec: bits & Notes::EXEC != 0,
+            sizes_asked: bits & Notes::SIZES_ASKED != 0,
+        }
     }
 }
 
@@ -175,6 +200,10 @@ impl Segment {
         header.mapped_peak.store(header.mapped.load(Ordering::Relaxed), Ordering::Relaxed);
         header.ended_ns.store(0, Ordering::Relaxed);
         header.resident_peak.store(0, Ordering::Relaxed);
+        header.resident_end.store(0, Ordering::Relaxed);
+        header.refusals.store(0, Ordering::Relaxed);
+        header.refused_first_ns.store(0, Ordering::Relaxed);
+        self.note_exec(false);
     }
 
     /// Counts bytes that the program mapped itself, past the allocator.
@@ -193,10 +222,28 @@ impl Segment {
         self.header.notes.store(notes.bits(), Ordering::Relaxed);
     }
 
-    /// Notes an orderly end: the time in nanoseconds since 1970, and the peak of resident memory in bytes (0 if unknown).
-    /// May be called again: what the last call said stays.
-    pub fn note_end(&self, ended_ns: u64, resident_peak: u64) {
+    /// Notes that the process is about to become another program; then, if it did not, that.
+    pub fn note_exec(&self, begins: bool) {
+        let notes = &self.header.notes;
+        if begins {
+            notes.fetch_or(Notes::EXEC, Ordering::Relaxed);
+        } else {
+            notes.fetch_and(!Notes::EXEC, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a request that a limit refused, at this time in nanoseconds since 1970.
+    pub fn note_refusal(&self, refused_ns: u64) {
+        if self.header.refusals.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.header.refused_first_ns.store(refused_ns, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes an orderly end: the time in nanoseconds since 1970, and resident memory in bytes, at its peak and now (0 if
+    /// unknown). May be called again: what the last call said stays.
+    pub fn note_end(&self, ended_ns: u64, resident_peak: u64, resident: u64) {
         self.header.resident_peak.store(resident_peak, Ordering::Relaxed);
+        self.header.resident_end.store(resident, Ordering::Relaxed);
         self.header.ended_ns.store(ended_ns, Ordering::Relaxed);
     }
 }
@@ -216,6 +263,8 @@ pub struct Snapshot {
     pub ended_ns: Option<u64>,
     /// The peak of resident memory that it noted at its end, in bytes.
     pub resident_peak_bytes: Option<u64>,
+    /// The resident memory that it noted at its end, in bytes.
+    pub resident_end_bytes: Option<u64>,
     /// What it noticed about how much of it is counted.
     pub notes: Notes,
     /// The allocator that it counts.
@@ -236,6 +285,10 @@ pub struct Snapshot {
     pub inherited: Totals,
     /// Blocks that its parent had allocated when it forked.
     pub inherited_blocks: u64,
+    /// Requests that a limit refused to it.
+    pub refusals: u64,
+    /// When it was refused the first one, in nanoseconds since 1970.
+    pub refused_first_ns: Option<u64>,
     /// Threads that own a slot.
     pub threads: usize,
     /// Blocks and bytes by size class.
@@ -301,15 +354,12 @@ impl Snapshot {
             return Err(SegmentError::Malformed);
         }
 
-        let pool = offset_of!(Segment, pool);
         let claimed = bytes.u32_at(OFFSET_CLAIMED)? as usize;
-        let first = pool + Pool::<[Slot; SEGMENT_SLOTS]>::OFFSET_FIRST;
-        let shared = pool + Pool::<[Slot; SEGMENT_SLOTS]>::OFFSET_SHARED;
         let mut threads = 0;
         let mut totals = Totals::default();
         let mut details = Details { requested: Totals::default(), classes: [ClassTotals::default(); SIZE_CLASSES] };
-        let owned = (0..claimed.min(SEGMENT_SLOTS)).map(|index| first + index * size_of::<Slot>());
-        for slot in core::iter::once(shared).chain(owned) {
+        let owned = (0..claimed.min(SEGMENT_SLOTS)).map(|index| OFFSET_FIRST + index * size_of::<Slot>());
+        for slot in core::iter::once(OFFSET_SHARED).chain(owned) {
             threads += usize::from(bytes.u32_at(slot + offset_of!(Slot, owner))? != 0);
             let allocated = allocated(
                 bytes.u64_at(slot + offset_of!(Slot, room))?,
@@ -320,6 +370,12 @@ impl Snapshot {
             bytes.add(slot + offset_of!(Slot, freed), &mut totals.freed_bytes)?;
             bytes.add(slot + offset_of!(Slot, requested_allocated), &mut details.requested.allocated_bytes)?;
             bytes.add(slot + offset_of!(Slot, requested_freed), &mut details.requested.freed_bytes)?;
+            for place in 0..SMALL_SIZES {
+                let at = slot + offset_of!(Slot, small_sizes) + place * size_of::<SizeCounts>();
+                let allocated = bytes.u64_at(at + offset_of!(SizeCounts, allocated))?;
+                small_sizes::add_allocated(&mut details.classes, place, allocated);
+                small_sizes::add_freed(&mut details.classes, place, bytes.u64_at(at + offset_of!(SizeCounts, freed))?);
+            }
             for (index, class) in details.classes.iter_mut().enumerate() {
                 let at = slot + offset_of!(Slot, classes) + index * size_of::<ClassCounts>();
                 bytes.add(at + offset_of!(ClassCounts, blocks_allocated), &mut class.blocks_allocated)?;
@@ -329,7 +385,7 @@ impl Snapshot {
             }
         }
 
-        let peak = bytes.u64_at(pool + Pool::<[Slot; SEGMENT_SLOTS]>::OFFSET_PEAK)?;
+        let peak = bytes.u64_at(OFFSET_PEAK)?;
         let command = bytes.text::<1024>(offset_of!(Header, command))?;
         Ok(Snapshot {
             pid: u32_in(offset_of!(Header, pid))?,
@@ -337,6 +393,7 @@ impl Snapshot {
             started_ns: u64_in(offset_of!(Header, started_ns))?,
             ended_ns: Some(u64_in(offset_of!(Header, ended_ns))?).filter(|&ended| ended != 0),
             resident_peak_bytes: Some(u64_in(offset_of!(Header, resident_peak))?).filter(|&peak| peak != 0),
+            resident_end_bytes: Some(u64_in(offset_of!(Header, resident_end))?).filter(|&bytes| bytes != 0),
             notes: Notes::from_bits(u32_in(offset_of!(Header, notes))?),
             backend: bytes.text::<64>(offset_of!(Header, backend))?,
             executable: bytes.text::<1024>(offset_of!(Header, executable))?,
@@ -350,6 +407,8 @@ impl Snapshot {
                 freed_bytes: u64_in(offset_of!(Header, inherited_freed))?,
             },
             inherited_blocks: u64_in(offset_of!(Header, inherited_blocks))?,
+            refusals: u64_in(offset_of!(Header, refusals))?,
+            refused_first_ns: Some(u64_in(offset_of!(Header, refused_first_ns))?).filter(|&refused| refused != 0),
             threads,
             details,
         })
@@ -370,7 +429,7 @@ impl Snapshot {
 }
 
 /// Numbers at places in untrusted bytes.
-struct Bytes<'a>(&'a [u8]);
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl Bytes<'_> {
     fn array<const N: usize>(&self, offset: usize) -> Result<[u8; N], SegmentError> {
@@ -378,11 +437,11 @@ impl Bytes<'_> {
         bytes.copied().ok_or(SegmentError::Malformed)
     }
 
-    fn u32_at(&self, offset: usize) -> Result<u32, SegmentError> {
+    pub(super) fn u32_at(&self, offset: usize) -> Result<u32, SegmentError> {
         self.array(offset).map(u32::from_ne_bytes)
     }
 
-    fn u64_at(&self, offset: usize) -> Result<u64, SegmentError> {
+    pub(super) fn u64_at(&self, offset: usize) -> Result<u64, SegmentError> {
         self.array(offset).map(u64::from_ne_bytes)
     }
 
@@ -437,12 +496,13 @@ mod tests {
         slot.credit_class::<SingleWriter>(1000);
         segment.charge_mapped(8192);
         segment.credit_mapped(4096);
-        segment.note_end(123, 456);
+        segment.note_end(123, 456, 345);
         let snapshot = Snapshot::read(&mut bytes(&segment).as_slice()).unwrap();
         assert_eq!(snapshot.totals, Totals { allocated_bytes: 1_001_024, freed_bytes: 1000 });
         assert_eq!((snapshot.blocks_allocated(), snapshot.details.blocks_live(), snapshot.threads), (3, 2, 1));
         assert_eq!((snapshot.mapped_bytes, snapshot.mapped_peak_bytes), (4096, 8192));
         assert_eq!((snapshot.ended_ns, snapshot.resident_peak_bytes), (Some(123), Some(456)));
+        assert_eq!(snapshot.resident_end_bytes, Some(345));
         assert_eq!(
             (snapshot.executable.as_str(), snapshot.command.as_slice()),
             ("/bin/true", &["true".into(), "-x".into()] as &[String])

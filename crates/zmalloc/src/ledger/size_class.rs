@@ -12,25 +12,6 @@ pub const SIZE_CLASSES: usize = 1;
 /// The size class of a block of `bytes` charged bytes: 0 to 8, 9 to 16, then four classes to each doubling.
 #[inline(always)]
 pub const fn size_class(bytes: usize) -> usize {
-    // Most blocks are small, and counting one costs little else: a look-up saves 8 of about 40 instructions.
-    if bytes <= SMALL { SMALL_CLASSES[bytes.div_ceil(4)] as usize } else { computed(bytes) }
-}
-
-/// Up to this size a table knows the class. Every class ends at a multiple of 4.
-const SMALL: usize = 1024;
-
-static SMALL_CLASSES: [u8; SMALL / 4 + 1] = {
-    let mut classes = [0; SMALL / 4 + 1];
-    let mut index = 0;
-    while index < classes.len() {
-        classes[index] = computed(index * 4) as u8;
-        index += 1;
-    }
-    classes
-};
-
-#[inline(always)]
-const fn computed(bytes: usize) -> usize {
     if bytes <= 16 {
         return if SIZE_CLASSES == 1 { 0 } else { (bytes > 8) as usize };
     }

@@ -2,7 +2,9 @@
 
 use super::pool::Foreign;
 use super::size_class::{ClassCounts, SIZE_CLASSES, size_class};
-use super::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, array_of, const_unless_loom};
+use super::small_sizes::{SMALL_SIZES, SizeCounts, small_size};
+use super::step;
+use super::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, array_of, const_unless_loom};
 
 /// The sums of one thread: written by the thread that owns it, read by anyone, handed on with its sums when that
 /// thread ends.
@@ -30,8 +32,19 @@ pub struct Slot {
     pub(crate) backend_freed: AtomicPtr<Foreign>,
     pub(crate) owner: AtomicU32,
     reserved: AtomicU32,
+    /// Under a limit; these four are changed with the pool's lock held, see [`super::limit`]. Bytes that the owner may count
+    /// beyond its room.
+    pub(crate) margin: AtomicU64,
+    /// Where the backend counts: up to what its counter of allocated bytes may rise.
+    pub(crate) ceiling: AtomicU64,
+    /// What was freed of late: that much of the slot's sums of freed bytes was given back to the limit.
+    pub(crate) freed_known: AtomicU64,
+    /// The owner's [`unasked_below`](super::local::Local::unasked_below), or null if the backend does not count.
+    pub(crate) unasked_below: AtomicPtr<AtomicUsize>,
     pub(crate) requested_allocated: AtomicU64,
     pub(crate) requested_freed: AtomicU64,
+    pub(crate) small_sizes: [SizeCounts; SMALL_SIZES],
+    /// What is not of a small size.
     pub(crate) classes: [ClassCounts; SIZE_CLASSES],
 }
 
@@ -96,40 +109,75 @@ impl Slot {
                 backend_freed: AtomicPtr::new(core::ptr::null_mut()),
                 owner: AtomicU32::new(UNCLAIMED),
                 reserved: AtomicU32::new(0),
+                margin: AtomicU64::new(0),
+                ceiling: AtomicU64::new(0),
+                freed_known: AtomicU64::new(0),
+                unasked_below: AtomicPtr::new(core::ptr::null_mut()),
                 requested_allocated: AtomicU64::new(0),
                 requested_freed: AtomicU64::new(0),
+                small_sizes: array_of![SizeCounts::new(); SMALL_SIZES],
                 classes: array_of![ClassCounts::new(); SIZE_CLASSES],
             }
         }
+    }
+
+    /// Whether a thread owns it.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) == CLAIMED
     }
 
     /// Takes the bytes of a block given out from the owner's room. False if that was not enough: then the bytes are
     /// counted, and the owner calls [`Slot::grant`]; or this is [`NOBODYS`].
     #[inline(always)]
     pub(crate) fn take(&self, bytes: usize) -> bool {
-        let room = self.room.load(Ordering::Relaxed).wrapping_sub(bytes as u64);
-        self.room.store(room, Ordering::Relaxed);
-        room as i64 >= 0
+        step::subtract(&self.room, bytes as u64)
     }
 
-    /// Raises the owner's room to `room` bytes.
+    /// Whether the owner's room is not used up. False for [`NOBODYS`].
+    #[inline(always)]
+    pub(crate) fn has_room(&self) -> bool {
+        self.room.load(Ordering::Relaxed) as i64 >= 0
+    }
+
+    /// Sets the owner's room to `room` bytes.
+    ///
+    /// Adds one amount three times, each at once, so that a signal handler of the owner may be granted more in between.
     pub(crate) fn grant(&self, room: u64) {
         let grant = room.wrapping_sub(self.room.load(Ordering::Relaxed));
-        SingleWriter::add(&self.granted, grant);
-        self.room.store(room, Ordering::Release);
-        SingleWriter::add(&self.granted_before, grant);
+        SharedWriter::add(&self.granted, grant);
+        SharedWriter::add(&self.room, grant);
+        SharedWriter::add(&self.granted_before, grant);
+    }
+
+    /// Gives up the room, with the pool's lock held, of a slot whose owner is gone. What was charged is the same after each
+    /// step, for who reads a process that was killed in between.
+    pub(crate) fn give_up_room(&self) {
+        let charged = self.allocated();
+        if self.has_room() {
+            self.granted_before.store(charged.wrapping_sub(1), Ordering::Release);
+            self.room.store(1u64.wrapping_neg(), Ordering::Release);
+        }
+        self.granted.store(charged, Ordering::Release);
+        self.room.store(0, Ordering::Release);
+        self.granted_before.store(charged, Ordering::Release);
     }
 
     /// Counts a block taken back, for the owner. False if this is [`NOBODYS`].
     #[inline(always)]
     pub(crate) fn credit(&self, bytes: usize) -> bool {
-        SingleWriter::add(&self.freed, bytes as u64) as i64 >= 0
+        step::add(&self.freed, bytes as u64)
     }
 
     /// Counts a block given out, for a thread that does not own the slot, in one that nobody takes room from. Answers
     /// the bytes charged in it.
     pub(crate) fn charge_shared(&self, bytes: usize) -> u64 {
         SharedWriter::add(&self.granted, bytes as u64)
+    }
+
+    /// Counts a block given out past the room, for the owner.
+    pub(crate) fn charge_past_room(&self, bytes: u64) {
+        SharedWriter::add(&self.granted, bytes);
+        SharedWriter::add(&self.granted_before, bytes);
     }
 
     /// Counts a block taken back, for a thread that does not own the slot.
@@ -153,6 +201,10 @@ impl Slot {
     /// Counts a block given out in its size class. Its bytes are counted by [`Slot::take`] as well.
     #[inline(always)]
     pub(crate) fn charge_class<W: Write>(&self, bytes: usize) {
+        if let Some(size) = self.small_sizes.get(small_size(bytes)) {
+            W::add(&size.allocated, 1);
+            return;
+        }
         let class = &self.classes[size_class(bytes)];
         W::add(&class.blocks_allocated, 1);
         W::add(&class.bytes_allocated, bytes as u64);
@@ -161,13 +213,72 @@ impl Slot {
     /// Counts a block taken back in its size class. Its bytes are counted by [`Slot::credit`] as well.
     #[inline(always)]
     pub(crate) fn credit_class<W: Write>(&self, bytes: usize) {
+        if let Some(size) = self.small_sizes.get(small_size(bytes)) {
+            W::add(&size.freed, 1);
+            return;
+        }
         let class = &self.classes[size_class(bytes)];
         W::add(&class.blocks_freed, 1);
         W::add(&class.bytes_freed, bytes as u64);
     }
 
-    /// The owner's live bytes, which are negative for a thread that frees what others allocate.
+    /// The owner's live bytes that we count, which are negative for a thread that frees what others allocate.
     pub(crate) fn live(&self) -> i64 {
         self.allocated().wrapping_sub(self.freed.load(Ordering::Relaxed)) as i64
+    }
+}
+
+#[cfg(all(test, ledger_slots, not(loom)))]
+mod tests {
+    use super::*;
+    use core::sync::atomic::AtomicBool;
+
+    #[test]
+    fn room_that_is_given_up_changes_no_sum() {
+        for (room, taken) in [(1000, 300), (1000, 1000), (1000, 1001), (0, 0), (0, 50)] {
+            let slot = Slot::new();
+            slot.grant(room);
+            slot.take(taken);
+            slot.give_up_room();
+            assert_eq!((slot.allocated(), slot.room.load(Ordering::Relaxed)), (taken as u64, 0));
+            assert_eq!(slot.granted.load(Ordering::Relaxed), slot.granted_before.load(Ordering::Relaxed));
+        }
+    }
+
+    static SLOT: Slot = Slot::new();
+    const BYTES: u64 = 1000;
+
+    /// Allocates as the interrupted thread: takes from its room, and is granted more.
+    extern "C" fn allocate(_: libc::c_int) {
+        SLOT.room.fetch_sub(BYTES, Ordering::Relaxed);
+        SLOT.grant(2 * BYTES);
+        HANDLED.store(true, Ordering::Release);
+    }
+    static HANDLED: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn a_grant_interrupted_by_another_leaves_exact_sums() {
+        const SIGNALS: u64 = 1_000;
+        static DONE: AtomicBool = AtomicBool::new(false);
+        // SAFETY: a handler that only touches atomics; nobody else here uses the signal.
+        unsafe { libc::signal(libc::SIGURG, allocate as *const () as libc::sighandler_t) };
+        let owner = std::thread::spawn(|| {
+            let mut room = 0;
+            while !DONE.load(Ordering::Relaxed) {
+                room += 1;
+                SLOT.grant(room % BYTES);
+            }
+        });
+        for _ in 0..SIGNALS {
+            HANDLED.store(false, Ordering::Relaxed);
+            // SAFETY: a thread that runs until it is told.
+            unsafe { libc::pthread_kill(std::os::unix::thread::JoinHandleExt::as_pthread_t(&owner), libc::SIGURG) };
+            while !HANDLED.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
+        DONE.store(true, Ordering::Relaxed);
+        owner.join().unwrap();
+        assert_eq!(SLOT.allocated(), SIGNALS * BYTES);
     }
 }

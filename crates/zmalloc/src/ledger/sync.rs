@@ -1,10 +1,10 @@
 //! The atomics of the ledger, or loom's when it models them.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
+pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
 #[cfg(not(any(loom, ledger_lock)))]
 pub(crate) use core::sync::atomic::AtomicU64;
@@ -89,21 +89,35 @@ pub(crate) fn relax() {
 
 /// A lock that neither allocates nor parks, for sections of a few hundred instructions that do neither.
 ///
-/// Whoever holds it marks its thread busy first (see `guard::with_pool`), so that a signal handler on the same thread
-/// never waits for it; but for `way_lock`, which says so.
+/// It holds who took it, so that a signal handler can tell whether its own thread did: then it must not wait
+/// (`guard::with_pool`, `fork`; but for `way_lock`, which says so).
 #[repr(transparent)]
-pub(crate) struct SpinLock(AtomicU32);
+pub(crate) struct SpinLock(AtomicUsize);
+
+/// A word for the calling thread, the same in a forked child. Not 0, which is nobody.
+fn this_thread() -> usize {
+    #[cfg(not(loom))]
+    return core::ptr::from_ref(super::local::local()).addr();
+    // No model has a signal handler.
+    #[cfg(loom)]
+    1
+}
 
 impl SpinLock {
     const_unless_loom! {
         pub(crate) fn new() -> SpinLock {
-            SpinLock(AtomicU32::new(0))
+            SpinLock(AtomicUsize::new(0))
         }
+    }
+
+    /// Whether the calling thread holds it: then this is a signal handler, or a section within.
+    pub(crate) fn is_mine(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == this_thread()
     }
 
     /// Takes the lock, waiting for its holder.
     pub(crate) fn acquire(&self) {
-        while self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while self.0.compare_exchange(0, this_thread(), Ordering::Acquire, Ordering::Relaxed).is_err() {
             relax();
         }
     }

@@ -5,10 +5,12 @@
 
 use super::slot::SingleWriter;
 use super::sync::Ordering;
-use super::{Detail, Details, Pool, Totals, fork, pool};
+pub(crate) use super::thread_sums::totals as thread_totals;
+use super::{Detail, Details, Pool, Totals, fork, pool, thread_sums};
 
 /// Counts a block given out.
 pub fn charge<D: Detail>(requested: usize, charged: usize) {
+    thread_sums::charge(charged);
     fork::watch();
     pool().with_lock(|pool| {
         D::charge::<SingleWriter>(pool.shared(), requested, charged);
@@ -20,25 +22,11 @@ pub fn charge<D: Detail>(requested: usize, charged: usize) {
 
 /// Counts a block taken back.
 pub fn credit<D: Detail>(requested: usize, charged: usize) {
+    thread_sums::credit(charged);
     pool().with_lock(|pool| {
         D::credit::<SingleWriter>(pool.shared(), requested, charged);
         pool.shared().credit_shared(charged);
     });
-}
-
-/// As [`charge`], which every thread can.
-pub fn try_charge<D: Detail>(requested: usize, charged: usize) -> bool {
-    charge::<D>(requested, charged);
-    true
-}
-
-/// Nothing: see [`try_charge`].
-pub fn finish_charge<D: Detail>(_: usize, _: usize) {}
-
-/// As [`credit`], which every thread can.
-pub fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
-    credit::<D>(requested, charged);
-    true
 }
 
 pub(crate) fn totals() -> Totals {

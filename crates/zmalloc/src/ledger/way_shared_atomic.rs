@@ -1,14 +1,16 @@
-//! The ledger's middle way: every thread counts in one shared slot, with atomic additions. For targets without cheap
-//! thread-locals, and to compare.
+//! The ledger's middle way: every thread counts in one shared slot, with atomic additions. To compare, and
+//! where slots cannot be had; scopes add a thread-local sum.
 
 use super::guard::with_pool;
 use super::slot::SharedWriter;
 use super::sync::Ordering;
-use super::{Detail, Details, Totals, peak, pool};
+pub(crate) use super::thread_sums::totals as thread_totals;
+use super::{Detail, Details, Totals, peak, pool, thread_sums};
 
 /// Counts a block given out.
 #[inline]
 pub fn charge<D: Detail>(requested: usize, charged: usize) {
+    thread_sums::charge(charged);
     let shared = pool().shared();
     D::charge::<SharedWriter>(shared, requested, charged);
     shared.charge_shared(charged);
@@ -21,24 +23,10 @@ pub fn charge<D: Detail>(requested: usize, charged: usize) {
 /// Counts a block taken back.
 #[inline]
 pub fn credit<D: Detail>(requested: usize, charged: usize) {
+    thread_sums::credit(charged);
     let shared = pool().shared();
     D::credit::<SharedWriter>(shared, requested, charged);
     shared.credit_shared(charged);
-}
-
-/// As [`charge`], which every thread can.
-pub fn try_charge<D: Detail>(requested: usize, charged: usize) -> bool {
-    charge::<D>(requested, charged);
-    true
-}
-
-/// Nothing: see [`try_charge`].
-pub fn finish_charge<D: Detail>(_: usize, _: usize) {}
-
-/// As [`credit`], which every thread can.
-pub fn try_credit<D: Detail>(requested: usize, charged: usize) -> bool {
-    credit::<D>(requested, charged);
-    true
 }
 
 pub(crate) fn totals() -> Totals {

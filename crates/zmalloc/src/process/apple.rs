@@ -1,6 +1,6 @@
 //! Apple: the task's own figures, and `hw.memsize`.
 
-use super::MemorySize;
+use super::{CgroupMemory, MemoryPressure, MemorySize};
 use core::ptr::null_mut;
 
 pub(super) fn resident_bytes(pid: Option<u32>) -> Option<usize> {
@@ -19,6 +19,15 @@ pub(super) fn smaps_sum(_: &str, _: Option<u32>) -> Option<usize> {
 /// There is no `/proc`.
 pub(super) fn proc_stat_field(_: usize) -> Option<i64> {
     None
+}
+
+pub(super) fn memory_pressure() -> Option<MemoryPressure> {
+    None
+}
+
+/// There are no cgroups.
+pub(super) fn cgroup_memory() -> CgroupMemory {
+    CgroupMemory::default()
 }
 
 pub(super) fn memory_size() -> MemorySize {

@@ -18,7 +18,8 @@
 //! | resident, peak | `/proc` | `task_info`, own process alone | |
 //! | private dirty, smaps fields, stat fields | `/proc` | | |
 //! | physical memory | `sysinfo` | `hw.memsize` | |
-//! | cgroup limit | versions 1 and 2 | | |
+//! | cgroup limit, use, kills | versions 1 and 2 | | |
+//! | memory pressure | version 2, or `/proc` | | |
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
@@ -52,6 +53,21 @@ impl MemorySize {
     pub fn effective_bytes(&self) -> Option<usize> {
         [self.physical, self.cgroup_limit].into_iter().flatten().min()
     }
+}
+
+/// What the calling process's memory cgroup says of itself; `None` where it does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct CgroupMemory {
+    /// Bytes charged to the group and those below it: anonymous pages, page cache, kernel memory.
+    pub used: Option<usize>,
+    /// Processes of the group that the kernel killed for want of memory, of this group or above it. Only grows.
+    pub oom_kills: Option<u64>,
+}
+
+/// What the calling process's memory cgroup holds and has lost. Cost: about 40 us.
+pub fn cgroup_memory() -> CgroupMemory {
+    system::cgroup_memory()
 }
 
 /// Bytes of this process's pages in RAM, shared ones included: the resident set.
@@ -106,6 +122,23 @@ pub fn proc_stat_field(index: usize) -> Option<i64> {
 /// Cost: about 30 us, more in a deep hierarchy; a limit changes seldom, so ask once in a while.
 pub fn memory_size() -> MemorySize {
     system::memory_size()
+}
+
+/// How much of the last ten seconds tasks waited for memory, in percent of the time: pressure stall information.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct MemoryPressure {
+    /// Some of them.
+    pub some: f32,
+    /// All that were not idle.
+    pub full: f32,
+}
+
+/// What the kernel tells of the process's cgroup, or if it does not, of the machine. `None` where it keeps no such figures.
+///
+/// Freshness: the kernel updates them each two seconds. Cost: as [`memory_size`].
+pub fn memory_pressure() -> Option<MemoryPressure> {
+    system::memory_pressure()
 }
 
 #[cfg(test)]

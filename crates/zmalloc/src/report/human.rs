@@ -3,14 +3,14 @@
 use core::fmt;
 
 /// `value` in a unit of 1024, as in `1.50 MiB`; whole bytes below 1024 of them.
-pub(super) struct Iec {
-    pub(super) value: f64,
-    pub(super) unit: &'static str,
-    pub(super) decimals: usize,
+pub(crate) struct Iec {
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
+    pub(crate) decimals: usize,
 }
 
 impl Iec {
-    pub(super) fn of(bytes: i128) -> Iec {
+    pub(crate) fn of(bytes: i128) -> Iec {
         let (value, unit) = scaled(bytes.unsigned_abs(), 1023.995);
         let unit = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"][unit];
         let sign = if bytes < 0 { -1.0 } else { 1.0 };

@@ -11,13 +11,17 @@
 //! }
 //! ```
 
-mod human;
+pub(crate) mod human;
 mod info;
+mod open_metrics;
 mod overhead;
 #[cfg(feature = "serde")]
-mod serialize;
+pub(crate) mod serialize;
 mod table;
 
+#[cfg(target_has_atomic = "64")]
+pub(crate) use open_metrics::open_metrics;
+pub use open_metrics::{MetricFamily, MetricKind, MetricSample};
 pub use overhead::Overhead;
 
 use crate::backend::{Backend, Statistics, Version};
@@ -39,7 +43,8 @@ use crate::process::{self, MemorySize};
 /// takes about 20 KiB of stack, three times that in a build without optimization: 4 KiB are the report's own.
 ///
 /// As text: [`Display`](core::fmt::Display) is a table for people, [`to_info`](Report::to_info) one for programs that
-/// read Redis's `INFO`.
+/// read Redis's `INFO`, [`to_open_metrics`](Report::to_open_metrics) one for Prometheus. With the tree of scopes in it:
+/// [`with_scopes`](Report::with_scopes).
 ///
 /// # Serialized
 ///

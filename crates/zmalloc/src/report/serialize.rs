@@ -8,7 +8,17 @@ use serde::ser::{SerializeStruct, Serializer};
 
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_struct("Report", 13)?;
+        let mut map = serializer.serialize_struct("Report", KEYS)?;
+        self.serialize_keys(&mut map)?;
+        map.end()
+    }
+}
+
+pub(crate) const KEYS: usize = 13;
+
+impl Report {
+    /// The keys alone, for a map that has more.
+    pub(crate) fn serialize_keys<M: SerializeStruct>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_field("used", &self.used)?;
         map.serialize_field("peak", &self.peak)?;
         map.serialize_field("allocated_total", &self.allocated_total)?;
@@ -21,8 +31,7 @@ impl Serialize for Report {
         map.serialize_field("fragmentation_bytes", &self.fragmentation_bytes())?;
         map.serialize_field("allocator", &self.allocator)?;
         map.serialize_field("memory_size", &Size(&self.memory_size))?;
-        map.serialize_field("details", &self.details.as_ref().map(Counted))?;
-        map.end()
+        map.serialize_field("details", &self.details.as_ref().map(Counted))
     }
 }
 

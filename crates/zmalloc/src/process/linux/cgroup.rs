@@ -7,12 +7,27 @@ use super::file::read_start;
 use super::lines;
 use super::parse::{self, words};
 use super::path::Path;
+use crate::process::CgroupMemory;
 
 /// The lowest memory limit in bytes, of both versions, since a system may have either or the two side by side.
 ///
 /// `root` is put before every path: empty, or in tests the place of a made-up tree.
 pub(super) fn limit(root: &[u8]) -> Option<usize> {
     lowest([Version::One, Version::Two].map(|version| version.limit(root)))
+}
+
+/// The file of the process's group, in version 2, that tells how long its tasks wait for memory.
+pub(super) fn pressure(root: &[u8]) -> Option<Path> {
+    let group = Version::Two.group(root)?;
+    let (directory, _) = Version::Two.directory(root, group.as_bytes())?;
+    Path::of(&[directory.as_bytes(), b"/memory.pressure"])
+}
+
+/// What the process's own group holds, and how many of its processes were killed for want of memory. `root` as above.
+pub(super) fn memory(root: &[u8]) -> CgroupMemory {
+    let found = [Version::Two, Version::One].map(|version| version.memory(root).unwrap_or_default());
+    let [two, one] = found;
+    CgroupMemory { used: two.used.or(one.used), oom_kills: two.oom_kills.or(one.oom_kills) }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +51,16 @@ impl Version {
             }
             Version::Two => climb(&mut directory, top, &[b"/memory.max", b"/memory.high"]),
         }
+    }
+
+    fn memory(self, root: &[u8]) -> Option<CgroupMemory> {
+        let group = self.group(root)?;
+        let (directory, _) = self.directory(root, group.as_bytes())?;
+        let (used, events): (&[u8], &[u8]) = match self {
+            Version::One => (b"/memory.usage_in_bytes", b"/memory.oom_control"),
+            Version::Two => (b"/memory.current", b"/memory.events"),
+        };
+        Some(CgroupMemory { used: limit_in(&directory, used), oom_kills: oom_kills(&directory, events) })
     }
 
     /// The process's path in the hierarchy.
@@ -87,6 +112,17 @@ fn climb(directory: &mut Path, top: usize, files: &[&[u8]]) -> Option<usize> {
 fn limit_in(directory: &Path, file: &[u8]) -> Option<usize> {
     let mut buffer = [0; 64];
     parse::limit(read_start(&Path::of(&[directory.as_bytes(), file])?, &mut buffer)?)
+}
+
+/// The count in a line `oom_kill COUNT`.
+fn oom_kills(directory: &Path, file: &[u8]) -> Option<u64> {
+    let mut lines = lines(&Path::of(&[directory.as_bytes(), file])?)?;
+    while let Some(line) = lines.next() {
+        if let Some(count) = line.strip_prefix(b"oom_kill ") {
+            return core::str::from_utf8(count).ok()?.trim().parse().ok();
+        }
+    }
+    None
 }
 
 /// What version 1's statistics say of the limits from here upwards; the outer `None` if they do not.
@@ -201,6 +237,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_a_group_holds_and_lost_is_read_in_both_versions() {
+        let memory = |tree: &Tree| memory(tree.0.to_str().unwrap().as_bytes());
+        let tree = Tree::new(
+            "memory-v2",
+            &[
+                ("proc/self/cgroup", "0::/app\n"),
+                ("proc/self/mountinfo", V2),
+                ("sys/fs/cgroup/app/memory.current", "12345\n"),
+                ("sys/fs/cgroup/app/memory.events", "low 0\noom 9\noom_kill 3\noom_group_kill 1\n"),
+            ],
+        );
+        assert_eq!(memory(&tree), CgroupMemory { used: Some(12_345), oom_kills: Some(3) });
+        let tree = Tree::new(
+            "memory-v1",
+            &[
+                ("proc/self/cgroup", "4:memory:/app\n0::/\n"),
+                ("proc/self/mountinfo", V1),
+                ("sys/fs/cgroup/memory/app/memory.usage_in_bytes", "777\n"),
+                ("sys/fs/cgroup/memory/app/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+            ],
+        );
+        assert_eq!(memory(&tree), CgroupMemory { used: Some(777), oom_kills: Some(2) });
+        assert_eq!(memory(&Tree::new("memory-none", &[])), CgroupMemory::default());
+    }
+
     const ROOT_MOUNT: &str = "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n";
     const V2: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 master:1 - cgroup2 cgroup2 rw,nsdelegate\n";
     const V1: &str = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
@@ -303,6 +365,32 @@ mod tests {
         fs::create_dir(tree.0.join("unified")).unwrap();
         fs::write(tree.0.join("unified/memory.max"), "100000\n").unwrap();
         assert_eq!(tree.limit(), Some(100_000), "side by side, both count");
+    }
+
+    #[test]
+    fn pressure_is_that_of_the_processs_own_group_of_version_2() {
+        let of = |tree: &Tree| {
+            let path = pressure(tree.0.to_str().unwrap().as_bytes())?;
+            let mut buffer = [0; 256];
+            parse::pressure(read_start(&path, &mut buffer)?)
+        };
+        let text = "some avg10=12.50 avg60=3.00 avg300=1.00 total=9\nfull avg10=4.25 avg60=1.00 avg300=0.00 total=5\n";
+        let files = [
+            ("proc/self/cgroup", "4:memory:/old\n0::/pods/app\n"),
+            ("proc/self/mountinfo", &(ROOT_MOUNT.to_owned() + V1 + &V2.replace("/sys/fs/cgroup", "/unified"))),
+            ("unified/pods/app/memory.pressure", text),
+            // Those of others: pressure is not a limit, which the groups above share.
+            ("unified/pods/memory.pressure", "some avg10=99.00 avg60=0 avg300=0 total=0\n"),
+            ("sys/fs/cgroup/memory/old/memory.pressure", "some avg10=98.00 avg60=0 avg300=0 total=0\n"),
+        ];
+        let tree = Tree::new("pressure", &files);
+        let pressure = of(&tree).unwrap();
+        assert_eq!((pressure.some, pressure.full), (12.5, 4.25));
+        fs::write(tree.0.join("unified/pods/app/memory.pressure"), "some avg10=0.00 avg60=0.00 total=0\n").unwrap();
+        assert_eq!(of(&tree).map(|pressure| (pressure.some, pressure.full)), Some((0.0, 0.0)), "no line of all tasks");
+        fs::remove_file(tree.0.join("unified/pods/app/memory.pressure")).unwrap();
+        assert!(of(&tree).is_none(), "a kernel that does not tell");
+        assert!(of(&Tree::new("pressure-v1", &files[..1])).is_none(), "nothing is mounted");
     }
 
     #[test]

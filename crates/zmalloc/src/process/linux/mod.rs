@@ -6,7 +6,7 @@ mod lines;
 mod parse;
 mod path;
 
-use super::MemorySize;
+use super::{CgroupMemory, MemoryPressure, MemorySize};
 use file::File;
 use lines::Lines;
 use path::Path;
@@ -47,6 +47,21 @@ pub(super) fn proc_stat_field(index: usize) -> Option<i64> {
 
 pub(super) fn memory_size() -> MemorySize {
     MemorySize { physical: physical(), cgroup_limit: cgroup::limit(b"") }
+}
+
+pub(super) fn memory_pressure() -> Option<MemoryPressure> {
+    let mut buffer = [0; 256];
+    if let Some(path) = cgroup::pressure(b"")
+        && let Some(text) = file::read_start(&path, &mut buffer)
+        && let Some(pressure) = parse::pressure(text)
+    {
+        return Some(pressure);
+    }
+    parse::pressure(file::read_start(&Path::of(&[b"/proc/pressure/memory"])?, &mut buffer)?)
+}
+
+pub(super) fn cgroup_memory() -> CgroupMemory {
+    cgroup::memory(b"")
 }
 
 fn sum_in(name: &str, field: &str, pid: Option<u32>) -> Option<usize> {

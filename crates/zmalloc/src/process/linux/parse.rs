@@ -1,5 +1,7 @@
 //! The kernel's texts, as functions from bytes to figures. Whatever the bytes, none of them panics.
 
+use super::super::MemoryPressure;
+
 /// From this on a limit of cgroup version 1 means that there is none: the largest i64, rounded down to a page.
 const UNLIMITED: u64 = i64::MAX as u64 - ((1 << 20) - 1);
 
@@ -33,6 +35,18 @@ pub(super) fn limit(text: &[u8]) -> Option<usize> {
     number(words(text).next()?).filter(|&bytes| bytes < UNLIMITED).and_then(|bytes| usize::try_from(bytes).ok())
 }
 
+/// The shares of the last ten seconds in a pressure file; `None` if it is none.
+pub(super) fn pressure(text: &[u8]) -> Option<MemoryPressure> {
+    let share = |kind: &[u8]| {
+        let line = text.split(|&byte| byte == b'\n').find(|line| line.starts_with(kind))?;
+        let word = words(line).find_map(|word| word.strip_prefix(b"avg10="))?;
+        core::str::from_utf8(word).ok()?.parse::<f32>().ok().filter(|share| share.is_finite())
+    };
+    let some = share(b"some ")?;
+    // The root group and old kernels have no other line.
+    Some(MemoryPressure { some, full: share(b"full ").unwrap_or(0.0) })
+}
+
 /// The parts between blanks and ends of lines, none of them empty.
 pub(super) fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
@@ -51,6 +65,16 @@ fn number(word: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_shares_of_ten_seconds_are_the_pressure() {
+        let text = b"some avg10=1.25 avg60=2.50 avg300=3.00 total=4\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=0\n";
+        assert_eq!(pressure(text), Some(MemoryPressure { some: 1.25, full: 0.5 }));
+        assert_eq!(pressure(b"some avg10=7.00 total=1\n"), Some(MemoryPressure { some: 7.0, full: 0.0 }));
+        for text in [&b""[..], b"some", b"some avg60=1.00", b"some avg10=x", b"some avg10=nan", b"full avg10=1.00"] {
+            assert_eq!(pressure(text), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn stat_fields_count_from_behind_the_name() {

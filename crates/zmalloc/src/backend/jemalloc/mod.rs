@@ -1,11 +1,19 @@
 //! jemalloc, which counts its own bytes per thread.
 
+mod control;
+mod size_class;
+mod statistics;
+mod utilization;
+
+pub use statistics::{Arena, ArenaStatistics};
+
 use super::{Backend, Statistics, ThreadCounters, Version};
+use control::{read, run};
 use core::alloc::Layout;
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::mem::size_of;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use size_class::usable;
 use tikv_jemalloc_sys as sys;
 
 /// jemalloc 5.3, bundled by `tikv-jemalloc-sys`.
@@ -17,13 +25,18 @@ use tikv_jemalloc_sys as sys;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Jemalloc;
 
-/// What `malloc` promises on this target: `alignof(max_align_t)`.
+/// Alignments up to which jemalloc's `malloc` needs no flag, if the size is a multiple of them: size classes that are
+/// multiples of 16 are aligned to 16. With a quantum of 8 bytes there are others, like 24, that are not.
 const MALLOC_ALIGNMENT: usize = if cfg!(any(target_arch = "x86", target_arch = "arm")) { 8 } else { 16 };
 
-/// Whether `malloc` of this size aligns as asked, without being told.
+/// What to ask `malloc` for, so that it aligns as asked without being told; `None` if it has to be told.
 #[inline(always)]
-fn malloc_aligns(alignment: usize, size: usize) -> bool {
-    alignment <= MALLOC_ALIGNMENT && alignment <= size
+fn plain_size(alignment: usize, size: usize) -> Option<usize> {
+    if alignment <= 8 {
+        return Some(size);
+    }
+    // A layout's size rounds up without overflow.
+    (alignment <= MALLOC_ALIGNMENT).then(|| (size + alignment - 1) & !(alignment - 1))
 }
 
 fn alignment_flag(alignment: usize) -> c_int {
@@ -51,10 +64,12 @@ mod over_aligned {
 
 // SAFETY: 1. usable sizes depend on size and alignment alone, and `nallocx`, the formula and `malloc_usable_size`
 // agree on them. 2. jemalloc's refusals are null pointers and it is C. 3. It calls nothing of ours. 4. The counters
-// lie in the thread's own storage; they count exactly the usable sizes. 5. No other backend here has counters.
+// lie in the thread's own storage; they count exactly the usable sizes. 5. jemalloc takes size 0 for 1, has no class of
+// half of the address space, and its free ignores null. 6. No other backend here has counters.
 unsafe impl Backend for Jemalloc {
     const NAME: &'static str = "jemalloc";
     const COUNTS_PER_THREAD: bool = true;
+    const HANDLES_CORNERS: bool = true;
 
     fn version() -> Version {
         let mut version: *const c_char = core::ptr::null();
@@ -69,9 +84,9 @@ unsafe impl Backend for Jemalloc {
 
     #[inline(always)]
     unsafe fn allocate(layout: Layout) -> *mut u8 {
-        if malloc_aligns(layout.align(), layout.size()) {
+        if let Some(size) = plain_size(layout.align(), layout.size()) {
             // SAFETY: no conditions.
-            return unsafe { sys::malloc(layout.size()).cast() };
+            return unsafe { sys::malloc(size).cast() };
         }
         // SAFETY: the size is above 0.
         unsafe { over_aligned::allocate(layout, 0) }
@@ -79,9 +94,9 @@ unsafe impl Backend for Jemalloc {
 
     #[inline(always)]
     unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
-        if malloc_aligns(layout.align(), layout.size()) {
+        if let Some(size) = plain_size(layout.align(), layout.size()) {
             // SAFETY: no conditions.
-            return unsafe { sys::calloc(1, layout.size()).cast() };
+            return unsafe { sys::calloc(1, size).cast() };
         }
         // SAFETY: the size is above 0.
         unsafe { over_aligned::allocate(layout, sys::MALLOCX_ZERO) }
@@ -89,9 +104,9 @@ unsafe impl Backend for Jemalloc {
 
     #[inline(always)]
     unsafe fn deallocate(ptr: *mut u8, layout: Layout) {
-        if malloc_aligns(layout.align(), layout.size()) {
+        if let Some(size) = plain_size(layout.align(), layout.size()) {
             // SAFETY: a live block, allocated with this size and no alignment of its own.
-            return unsafe { sys::sdallocx(ptr.cast(), layout.size(), 0) };
+            return unsafe { sys::sdallocx(ptr.cast(), size, 0) };
         }
         // SAFETY: a live block and its layout.
         unsafe { over_aligned::deallocate(ptr, layout) };
@@ -99,9 +114,9 @@ unsafe impl Backend for Jemalloc {
 
     #[inline(always)]
     unsafe fn reallocate(ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        if malloc_aligns(layout.align(), new_size) {
+        if let Some(size) = plain_size(layout.align(), new_size) {
             // SAFETY: a live block, and a new size above 0.
-            return unsafe { sys::realloc(ptr.cast(), new_size).cast() };
+            return unsafe { sys::realloc(ptr.cast(), size).cast() };
         }
         // SAFETY: a live block, and a new size above 0.
         unsafe { sys::rallocx(ptr.cast(), new_size, alignment_flag(layout.align())).cast() }
@@ -157,6 +172,11 @@ unsafe impl Backend for Jemalloc {
         usable
     }
 
+    fn charge_at_most(size: usize, alignment: usize) -> usize {
+        // What has no layout, jemalloc has no block for.
+        Layout::from_size_align(size.max(1), alignment).map_or(0, usable)
+    }
+
     fn thread_counters() -> Option<ThreadCounters> {
         // Where C's malloc is this jemalloc too, threads that never come here allocate what threads that do free.
         if core::ptr::fn_addr_eq(
@@ -170,7 +190,7 @@ unsafe impl Backend for Jemalloc {
         (known && !allocated.is_null() && !freed.is_null()).then_some(ThreadCounters { allocated, freed })
     }
 
-    fn on_thread_allocated(interval: u64, look: extern "C" fn(allocated: u64, freed: u64)) -> bool {
+    fn on_thread_allocated(interval: u64, look: extern "C" fn(allocated: u64)) -> bool {
         /// jemalloc's `user_hook_object_t`.
         #[repr(C)]
         struct Hook {
@@ -179,16 +199,29 @@ unsafe impl Backend for Jemalloc {
             is_allocation_only: bool,
         }
 
-        static LOOK: AtomicPtr<()> = AtomicPtr::new(null_mut());
+        /// Who looks, for the peak and for the limit: jemalloc tells them nothing of their own.
+        static LOOKS: [AtomicPtr<()>; 2] = [const { AtomicPtr::new(null_mut()) }; 2];
 
-        extern "C" fn callback(_: bool, allocated: u64, freed: u64) {
+        extern "C" fn callback<const PLACE: usize>(_: bool, allocated: u64, _: u64) {
+            let look = LOOKS[PLACE].load(Ordering::Relaxed);
             // SAFETY: stored below, before jemalloc knows this callback.
-            let look =
-                unsafe { core::mem::transmute::<*mut (), extern "C" fn(u64, u64)>(LOOK.load(Ordering::Relaxed)) };
-            look(allocated, freed);
+            unsafe { core::mem::transmute::<*mut (), extern "C" fn(u64)>(look)(allocated) };
         }
 
-        LOOK.store(look as *mut (), Ordering::Release);
+        let take = |place: &AtomicPtr<()>| match place.compare_exchange(
+            null_mut(),
+            look as *mut (),
+            Ordering::Release,
+            Ordering::Relaxed,
+        ) {
+            Ok(_) => true,
+            Err(other) => other == look as *mut (),
+        };
+        let callback = match LOOKS.iter().position(take) {
+            Some(0) => callback::<0>,
+            Some(_) => callback::<1>,
+            None => return false,
+        };
         let mut hook = Hook { callback, interval, is_allocation_only: true };
         // SAFETY: the name ends with 0, and the value has the layout that jemalloc checks by its size and copies.
         unsafe {
@@ -200,120 +233,21 @@ unsafe impl Backend for Jemalloc {
 
     /// Nothing without the feature `jemalloc-statistics`: then jemalloc does not keep them.
     fn statistics() -> Statistics {
-        if figure(c"stats.allocated").is_none() {
+        if !Jemalloc::refresh_statistics() {
             return Statistics::default();
         }
-        // The figures are as of the last epoch, so a new one is begun.
-        let mut epoch = 1u64;
-        // SAFETY: name and both values fit jemalloc's table: a uint64_t in and out.
-        unsafe {
-            let mut length = size_of::<u64>();
-            let value: *mut c_void = (&raw mut epoch).cast();
-            sys::mallctl(c"epoch".as_ptr(), value, &mut length, value, length);
-        }
-        let mut page = 0usize;
-        let page = if read(c"arenas.page", &mut page) { page } else { 0 };
-        Statistics {
-            allocated: figure(c"stats.allocated"),
-            active: figure(c"stats.active"),
-            resident: figure(c"stats.resident"),
-            retained: figure(c"stats.retained"),
-            // All arenas together: MALLCTL_ARENAS_ALL.
-            muzzy: figure(c"stats.arenas.4096.pmuzzy").map(|pages| pages * page),
-        }
+        Jemalloc::statistics_of_refresh()
     }
 
     fn purge() -> bool {
-        // SAFETY: a name of jemalloc's table that takes no value; 4096 is MALLCTL_ARENAS_ALL.
-        unsafe { sys::mallctl(c"arena.4096.purge".as_ptr(), null_mut(), null_mut(), null_mut(), 0) == 0 }
-    }
-}
-
-/// Reads one value of jemalloc's table.
-fn read<T>(name: &CStr, value: &mut T) -> bool {
-    let mut length = size_of::<T>();
-    // SAFETY: the name ends with 0, and jemalloc writes at most `length` bytes, refusing if its value has another size.
-    unsafe { sys::mallctl(name.as_ptr(), (&raw mut *value).cast(), &mut length, null_mut(), 0) == 0 }
-}
-
-fn figure(name: &CStr) -> Option<usize> {
-    let mut value = 0usize;
-    read(name, &mut value).then_some(value)
-}
-
-/// The usable size of a block of this layout, whose size is above 0.
-#[inline(always)]
-fn usable(layout: Layout) -> usize {
-    let (size, alignment) = (layout.size(), layout.align());
-    // A layout's size rounds up without overflow.
-    let rounded = (size + alignment - 1) & !(alignment - 1);
-    if rounded <= CLASS_MAX && alignment <= 4096 && formula_holds() {
-        return class(rounded);
-    }
-    ask(size, alignment)
-}
-
-/// The largest size class that does not depend on jemalloc's options.
-const CLASS_MAX: usize = 32 << 10;
-
-/// jemalloc's size class of `size` bytes with a 16-byte quantum: multiples of 16 up to 128, then four to a doubling.
-#[inline(always)]
-const fn class(size: usize) -> usize {
-    if size <= 8 {
-        return 8;
-    }
-    if size <= 128 {
-        return (size + 15) & !15;
-    }
-    let step = 1 << ((size - 1).ilog2() - 2);
-    (size + step - 1) & !(step - 1)
-}
-
-fn ask(size: usize, alignment: usize) -> usize {
-    // SAFETY: a size above 0 and a power of two.
-    unsafe { sys::nallocx(size, alignment_flag(alignment)) }
-}
-
-/// Whether the jemalloc that is linked has the classes of `class`: one with another quantum may have been chosen.
-#[inline(always)]
-fn formula_holds() -> bool {
-    static HOLDS: AtomicU8 = AtomicU8::new(0);
-    const YES: u8 = 1;
-    const NO: u8 = 2;
-
-    #[cold]
-    fn check() -> bool {
-        let mut size = 1;
-        while size <= CLASS_MAX && ask(size, 1) == class(size) && ask(class(size), 1) == class(size) {
-            size = class(size) + 1;
-        }
-        let holds = size > CLASS_MAX;
-        HOLDS.store(if holds { YES } else { NO }, Ordering::Relaxed);
-        holds
-    }
-
-    match HOLDS.load(Ordering::Relaxed) {
-        YES => true,
-        NO => false,
-        _ => check(),
+        // All arenas together.
+        run(c"arena.4096.purge")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_formula_is_jemallocs() {
-        for alignment in (0..14).map(|log| 1usize << log) {
-            let sizes = (1..5000).chain((5000..CLASS_MAX * 2).step_by(97));
-            for size in sizes {
-                let layout = Layout::from_size_align(size, alignment).unwrap();
-                assert_eq!(usable(layout), ask(size, alignment), "{size} aligned to {alignment}");
-            }
-        }
-        assert!(formula_holds());
-    }
 
     #[test]
     fn tells_its_version() {
