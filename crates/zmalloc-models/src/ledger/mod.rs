@@ -2,6 +2,8 @@
 
 #[path = "../../../zmalloc/src/ledger/details.rs"]
 mod details;
+#[path = "../../../zmalloc/src/ledger/limit.rs"]
+pub mod limit;
 #[path = "../../../zmalloc/src/ledger/peak.rs"]
 pub mod peak;
 #[path = "../../../zmalloc/src/ledger/pool.rs"]
@@ -10,6 +12,10 @@ pub mod pool;
 mod size_class;
 #[path = "../../../zmalloc/src/ledger/slot.rs"]
 pub mod slot;
+#[path = "../../../zmalloc/src/ledger/small_sizes.rs"]
+mod small_sizes;
+#[path = "../../../zmalloc/src/ledger/step.rs"]
+mod step;
 #[path = "../../../zmalloc/src/ledger/sync.rs"]
 mod sync;
 #[path = "../../../zmalloc/src/ledger/totals.rs"]
