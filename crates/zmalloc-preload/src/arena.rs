@@ -1,7 +1,7 @@
 //! Memory for the calls that come while this library starts: looking up the allocator beneath may itself allocate.
 //!
-//! A few KiB in the object, handed out once and never taken back. Its blocks are not counted; whoever frees, resizes or
-//! measures a block later recognises it by its address.
+//! A few KiB in the object, handed out once: what comes back is not used again. Its blocks are not counted; whoever frees,
+//! resizes or measures a block later recognises it by its address.
 
 use crate::errno;
 use crate::global::Global;
@@ -18,6 +18,8 @@ struct Memory([u8; BYTES]);
 
 static MEMORY: Global<Memory> = Global::new(Memory([0; BYTES]));
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// Blocks that did not come back.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// A zeroed block, or null with `ENOMEM`.
 #[cold]
@@ -35,6 +37,7 @@ pub(crate) fn allocate(alignment: usize, size: usize) -> *mut c_void {
         taken.ok().map(|_| unsafe {
             let block = MEMORY.get().cast::<u8>().add(place);
             block.sub(UNIT).cast::<usize>().write(size);
+            LIVE.fetch_add(1, Ordering::Relaxed);
             block.cast::<c_void>()
         })
     });
@@ -50,13 +53,19 @@ pub(crate) fn owns(block: *const c_void) -> bool {
     block.addr().wrapping_sub(MEMORY.get().addr()) < BYTES
 }
 
-/// Whether any block was handed out.
+/// A block of ours comes back.
+#[cold]
+pub(crate) fn take_back() {
+    LIVE.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Whether any block is out, that may come back.
 #[cfg_attr(
     any(feature = "jemalloc", feature = "mimalloc", feature = "snmalloc"),
     allow(dead_code, reason = "only forwarding has a mode without the arena")
 )]
 pub(crate) fn is_used() -> bool {
-    TAKEN.load(Ordering::Relaxed) != 0
+    LIVE.load(Ordering::Relaxed) != 0
 }
 
 /// # Safety
@@ -82,6 +91,8 @@ mod tests {
             assert_eq!(unsafe { usable_size(block) }, size);
             end = block.addr() + size;
         }
+        (0..5).for_each(|_| take_back());
+        assert!(!is_used());
         assert!(allocate(16, BYTES).is_null() && allocate(24, 8).is_null() && allocate(8192, 8).is_null());
         assert!(!owns((&raw const end).cast()) && !owns(core::ptr::null()));
     }

@@ -7,22 +7,25 @@ use crate::session;
 pub(crate) fn note() {
     let _errno = KeepErrno::new();
     if let Some(segment) = session::of_this_process() {
-        segment.note_end(session::now_ns(), resident_peak());
+        let [peak, now] = resident();
+        segment.note_end(session::now_ns(), peak, now);
     }
 }
 
-/// The most memory that was ever resident, in bytes; 0 if unknown.
+/// Resident memory, in bytes: the most that there ever was, and what there is; 0 if unknown.
 ///
 /// Not from `getrusage`, whose figure begins with that of whoever called `exec`.
-fn resident_peak() -> u64 {
+fn resident() -> [u64; 2] {
     let mut text = [0u8; 2048];
     let text = session::read_file(c"/proc/self/status", &mut text);
-    let Some(at) = text.windows(6).position(|window| window == b"VmHWM:") else { return 0 };
-    let digits = text.iter().skip(at + 6).skip_while(|byte| byte.is_ascii_whitespace());
-    let kib = digits
-        .take_while(|byte| byte.is_ascii_digit())
-        .fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
-    kib.wrapping_mul(1024)
+    [b"VmHWM:", b"VmRSS:"].map(|name| {
+        let Some(at) = text.windows(name.len()).position(|window| window == name) else { return 0 };
+        let digits = text.iter().skip(at + name.len()).skip_while(|byte| byte.is_ascii_whitespace());
+        let kib = digits
+            .take_while(|byte| byte.is_ascii_digit())
+            .fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
+        kib.wrapping_mul(1024)
+    })
 }
 
 #[cfg(not(test))]
@@ -38,7 +41,8 @@ static AT_EXIT: extern "C" fn() = {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_peak_is_read() {
-        assert!((1 << 20..1 << 40).contains(&super::resident_peak()));
+    fn peak_and_present_are_read() {
+        let [peak, now] = super::resident();
+        assert!(now > 1 << 20 && peak >= now && peak < 1 << 40, "{now} of {peak}");
     }
 }

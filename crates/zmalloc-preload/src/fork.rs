@@ -53,8 +53,10 @@ pub(crate) extern "C" fn after_in_child() {
     let fresh = fresh(parent, pid, started_ns);
     if !fresh.is_null() && replace(segment, fresh) {
         session::set_shared(true);
-    } else if was_shared {
-        make_private(segment, copy);
+    } else if !fresh.is_null() || was_shared {
+        make_private(segment, if fresh.is_null() { copy } else { fresh });
+        // SAFETY: made above, and not in the segment's place.
+        unsafe { session::unmap(fresh) };
     } else {
         segment.inherit();
     }
@@ -71,26 +73,30 @@ fn fresh(parent: &Segment, pid: u32, started_ns: u64) -> *mut Segment {
     fresh
 }
 
-/// Never again into the parent's: private memory takes the segment's place.
-fn make_private(segment: &Segment, copy: *mut Segment) {
-    let mut copy = copy;
-    if copy.is_null() {
-        copy = session::map(-1);
-        if !copy.is_null() {
-            // SAFETY: 1. mapped above, and nobody else knows it. 2. Another mapping.
-            unsafe { (*copy).inherit_from(segment) };
-        }
+/// Never again into the parent's: private memory takes the segment's place, with what was `held` at the fork.
+///
+/// Mapped anew, as the kernel may have given the place up when it failed to move something there.
+fn make_private(segment: &Segment, held: *const Segment) {
+    let made = if held.is_null() { session::map(-1) } else { null_mut() };
+    if !made.is_null() {
+        // SAFETY: 1. mapped above, and nobody else knows it. 2. Another mapping.
+        unsafe { (*made).inherit_from(segment) };
     }
-    if copy.is_null() || !replace(segment, copy) {
+    let held = if held.is_null() { made } else { held };
+    if held.is_null() || !session::map_private_at(segment) {
         // SAFETY: no conditions. There is no memory for a page table, and counting on would corrupt the parent's.
         unsafe { libc::abort() };
     }
-    COPY.store(null_mut(), Ordering::Relaxed);
     session::set_shared(false);
-    segment.inherit();
+    // SAFETY: 1. mapped above, and nobody else runs. 2. Another mapping. What was made here is used no more.
+    unsafe {
+        segment.inherit_from(&*held);
+        session::unmap(made);
+    }
 }
 
-/// Moves the memory of `with` to the address of `segment`, which every thread's pointer into it keeps.
+/// Moves the memory of `with` to the address of `segment`, which every thread's pointer into it keeps. If that fails,
+/// which a sandbox may see to, there may be nothing at the address any more.
 fn replace(segment: &Segment, with: *mut Segment) -> bool {
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     let place: *const Segment = segment;

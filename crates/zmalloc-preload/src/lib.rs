@@ -43,5 +43,6 @@ mod fork;
 mod global;
 mod mapped;
 mod object;
+mod real;
 mod session;
 mod start;

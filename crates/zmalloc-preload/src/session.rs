@@ -73,10 +73,22 @@ pub(crate) fn open(name: &'static str) {
     SEGMENT.store(segment, Ordering::Relaxed);
     // SAFETY: mapped above for the rest of the program, zeroed.
     let segment = unsafe { &*segment };
-    segment.note(Notes { own_malloc: program_has_own_malloc() });
+    note(segment, false);
     publish(segment, pid, started_ns);
     // SAFETY: 1. counting begins after the start. 2. As above.
     unsafe { zmalloc::ledger::adopt(segment.pool(), make_ready) };
+}
+
+/// Says what was noticed, of the program and of the allocator beneath.
+pub(crate) fn note(segment: &Segment, sizes_asked: bool) {
+    segment.note(Notes { own_malloc: program_has_own_malloc(), exec: false, sizes_asked });
+}
+
+/// Says that the limit refused something to this process.
+pub(crate) fn note_refusal() {
+    if let Some(segment) = of_this_process() {
+        segment.note_refusal(now_ns());
+    }
 }
 
 /// Lets readers in.
@@ -178,11 +190,21 @@ pub(crate) fn map(file: c_int) -> *mut Segment {
     if address == -1 { null_mut() } else { core::ptr::with_exposed_provenance_mut(address as usize) }
 }
 
+/// Maps private memory, zeroed, in the place of a segment. False if that is refused.
+pub(crate) fn map_private_at(place: *const Segment) -> bool {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: over a mapping of ours, which stays a segment.
+    unsafe { libc::syscall(libc::SYS_mmap, place, Segment::BYTES, access, flags, -1, 0usize) != -1 }
+}
+
 /// # Safety
-/// A mapping of [`map`] that nobody uses any more.
-unsafe fn unmap(segment: *mut Segment) {
-    // SAFETY: the caller's contract.
-    unsafe { libc::syscall(libc::SYS_munmap, segment, Segment::BYTES) };
+/// Null, or a mapping of [`map`] that nobody uses any more.
+pub(crate) unsafe fn unmap(segment: *mut Segment) {
+    if !segment.is_null() {
+        // SAFETY: the caller's contract.
+        unsafe { libc::syscall(libc::SYS_munmap, segment, Segment::BYTES) };
+    }
 }
 
 /// Gets the memory behind a part of a file's segment now, as a write without it would be a SIGBUS. False if refused.

@@ -35,9 +35,12 @@ fn start() {
     let name = beneath::find();
     // Before the ledger's own handlers, and before those of the allocator beneath: in a child ours come first.
     fork::watch();
+    #[cfg(not(test))]
+    crate::exports::find();
     session::open(name);
     mapped::begin();
     beneath::begin();
+    beneath::limited::begin();
 }
 
 /// A program whose first call comes late, or never, is published as well.

@@ -41,6 +41,8 @@ fn the_whole_family_is_counted_however_the_program_ends() {
             assert!((1 << 20..64 << 20).contains(&segment.resident_peak_bytes.expect("noted")));
         }
         assert_eq!((segment.backend.as_str(), segment.notes.own_malloc), (common::BACKEND, false));
+        // Sizes are read where glibc keeps them: to ask for each costs more than all the rest of counting.
+        assert!(!segment.notes.sizes_asked || !cfg!(all(target_env = "gnu", target_arch = "x86_64")));
         assert_eq!(segment.parent_pid, std::process::id());
         assert_eq!(segment.executable, program.canonicalize().expect("it exists").to_str().expect("text"));
         assert_eq!(segment.command, [program.to_str().expect("text"), end]);
@@ -91,6 +93,7 @@ fn threads_over_an_allocator_that_counts() {
         let session = Directory::new();
         let output = run(under(&program, &session).env("LD_PRELOAD", &preload));
         assert_recounted(&session.segment(), &output, (idle.totals.live_bytes(), idle.details.blocks_live()));
+        assert!(!session.segment().notes.sizes_asked);
     }
 }
 
@@ -120,6 +123,18 @@ fn both_sides_of_a_fork_go_on_apart() {
         assert_eq!(parent.blocks_allocated(), (5 + 7) * 2);
         assert_eq!(child.blocks_allocated() % 2, 0);
     }
+}
+
+#[test]
+fn a_child_whose_ledger_cannot_be_moved_counts_in_private() {
+    let (build, session) = (Directory::new(), Directory::new());
+    let program = compile(&build, "no_mremap.c", &[]);
+    let output = run(&mut under(&program, &session));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text.lines().count(), 4, "{text}");
+    // The program's line is the last. Its children wrote nothing into its ledger, and published none.
+    let output = Output { stdout: text.lines().last().expect("four lines").into(), ..output.clone() };
+    assert_recounted(&session.segment(), &output, (0, 0));
 }
 
 #[test]
@@ -184,6 +199,29 @@ fn a_vfork_child_counts_into_its_parent_and_exec_starts_anew() {
     }
 }
 
+/// The other program is linked statically, so it says nothing itself.
+#[test]
+fn becoming_another_program_is_noted_however_it_is_done() {
+    let build = Directory::new();
+    let (program, target) = (compile(&build, "execs.c", &[]), compile(&build, "target.c", &["-static"]));
+    let ways = ["execve", "execv", "execvp", "execvpe", "fexecve", "execveat", "execl", "execlp", "execle"];
+    for how in ways {
+        let session = Directory::new();
+        let output = run(under(&program, &session).arg(how).arg(&target));
+        let bare = how.ends_with('e') || how == "execveat";
+        assert_eq!((figure(&output, "arguments"), figure(&output, "bare")), (1, u64::from(bare)), "{how}");
+        let listed = how.starts_with("execl");
+        assert_eq!(session.segment().notes.exec, !listed || cfg!(target_arch = "x86_64"), "{how}");
+        assert_eq!(session.segment().ended_ns, None, "{how}");
+    }
+    // One that fails is taken back.
+    for how in ["raw", "killed"] {
+        let session = Directory::new();
+        finish(under(&program, &session).arg(how).arg(&target));
+        assert!(!session.segment().notes.exec, "{how}");
+    }
+}
+
 #[test]
 fn system_and_popen_work() {
     let (build, session) = (Directory::new(), Directory::new());
@@ -203,10 +241,14 @@ fn mappings_are_counted_to_the_page() {
     assert_eq!(segment.mapped_peak_bytes, figure(&output, "peak"));
 }
 
+/// A lock of mimalloc's or snmalloc's may be the other thread's at a fork, and then is for good in the child.
+const STORM: &[&str] =
+    if cfg!(any(feature = "mimalloc", feature = "snmalloc")) { &["-DCHILD_MUST_NOT_ALLOCATE"] } else { &[] };
+
 #[test]
 fn a_storm_of_signals_does_not_stop_it() {
     let (build, session) = (Directory::new(), Directory::new());
-    let program = compile(&build, "storm.c", &[]);
+    let program = compile(&build, "storm.c", STORM);
     let output = run(&mut under(&program, &session));
     assert!(figure(&output, "storms") > 100);
 }
@@ -225,12 +267,13 @@ fn a_library_bound_past_the_preload_does_no_harm() {
 // An allocator that is built in has thread-locals of its own, more than the loader keeps room for.
 #[test]
 #[cfg(not(any(feature = "jemalloc", feature = "mimalloc", feature = "snmalloc")))]
-fn the_library_can_be_loaded_late() {
+fn the_library_can_be_loaded_late_and_stays() {
     let (build, session) = (Directory::new(), Directory::new());
     let program = compile(&build, "late.c", &["-ldl"]);
     run(under(&program, &session).env_remove("LD_PRELOAD").arg(common::library()));
-    let segment = session.segment();
-    assert_eq!((segment.totals.live_bytes(), segment.blocks_allocated()), (0, 2000));
+    // Of the program; its child has none of its own.
+    let segment = &session.segments()[0];
+    assert_eq!((segment.totals.live_bytes(), segment.blocks_allocated()), (0, 3000));
 }
 
 #[test]
@@ -263,7 +306,7 @@ fn new_and_delete() {
 #[test]
 fn a_living_program_can_be_read() {
     let (build, session) = (Directory::new(), Directory::new());
-    let program = compile(&build, "storm.c", &[]);
+    let program = compile(&build, "storm.c", STORM);
     let mut child = under(&program, &session).stdout(std::process::Stdio::null()).spawn().expect("it starts");
     let pid = child.id();
     let read = || session.segments().into_iter().find(|segment| segment.pid == pid);

@@ -1,12 +1,14 @@
 //! An allocator of our own: every call of the program goes to the one that this library was built with.
 
-use super::{built, charge, credit, move_out_of_arena};
+use super::{built, charge, charge_or_free, credit, limited, move_out_of_arena};
 use crate::object::Object;
 use crate::{arena, start};
+use core::alloc::Layout;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 use zmalloc::backend::Backend;
+use zmalloc::ledger;
 
 #[cfg(feature = "jemalloc")]
 use zmalloc::backend::Jemalloc as Built;
@@ -40,8 +42,8 @@ pub(crate) unsafe fn malloc(size: usize) -> *mut c_void {
     if !started() {
         return arena::allocate(1, size);
     }
-    // SAFETY: no conditions of its own.
-    give(size, |size| unsafe { Built::malloc(size) })
+    // SAFETY: a size above 0.
+    give(size, |layout| unsafe { Built::allocate(layout) })
 }
 
 #[inline(always)]
@@ -50,13 +52,19 @@ pub(crate) unsafe fn calloc(count: usize, size: usize) -> *mut c_void {
     if !started() {
         return arena::allocate(1, bytes);
     }
-    // SAFETY: no conditions of its own.
-    give(bytes, |bytes| unsafe { Built::calloc(bytes) })
+    // SAFETY: a size above 0.
+    give(bytes, |layout| unsafe { Built::allocate_zeroed(layout) })
 }
 
 #[inline(always)]
 pub(crate) unsafe fn free(block: *mut c_void) {
-    if block.is_null() || arena::owns(block) || !started() {
+    if block.is_null() {
+        return;
+    }
+    if arena::owns(block) {
+        return arena::take_back();
+    }
+    if !started() {
         return;
     }
     // SAFETY: a live block, by the C contract. Credited before it is freed, when it may be another thread's already.
@@ -86,6 +94,12 @@ pub(crate) unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
             return built::refused(libc::ENOMEM);
         }
         let before = Built::charged_size(block.cast());
+        if limited::is_asked(before, size) && ledger::is_armed() {
+            let make = || Built::realloc(block.cast(), size).cast();
+            let change = |block: *mut c_void| (before, Built::charged_size(block.cast()));
+            let resized = limited::resize(before, size, Built::charge_at_most(size, 1), make, change);
+            return if resized.is_null() { built::refused(libc::ENOMEM) } else { resized };
+        }
         let resized = Built::realloc(block.cast(), size);
         if resized.is_null() {
             return built::refused(libc::ENOMEM);
@@ -142,23 +156,49 @@ fn aligned(alignment: usize, size: usize) -> *mut c_void {
     if alignment > TOO_LARGE / 2 {
         return built::refused(libc::ENOMEM);
     }
-    // SAFETY: a power of two.
-    give(size, |size| unsafe { Built::malloc_aligned(alignment, size) })
-}
-
-#[inline(always)]
-fn give(size: usize, allocate: impl FnOnce(usize) -> *mut u8) -> *mut c_void {
     if size > TOO_LARGE {
         return built::refused(libc::ENOMEM);
     }
-    // Not every allocator takes a size of 0; a program that asks for nothing gets a block of its own.
-    let block = allocate(size.max(1));
+    // SAFETY: a power of two, and a live block.
+    unsafe {
+        make(alignment, size, || Built::malloc_aligned(alignment, size.max(1)), |block| Built::charged_size(block))
+    }
+}
+
+/// A block by layout, which usually tells its charge, so that no look-up is needed.
+#[inline(always)]
+fn give(size: usize, allocate: impl FnOnce(Layout) -> *mut u8) -> *mut c_void {
+    if size > TOO_LARGE {
+        return built::refused(libc::ENOMEM);
+    }
+    // Not every allocator takes a size of 0; a program that asks for nothing gets a block of its own. Where `malloc`
+    // aligns a block, it does so by its size.
+    // SAFETY: the size fits `isize`, and 1 is a power of two.
+    let layout = unsafe { Layout::from_size_align_unchecked(size.max(1), 1) };
+    // SAFETY: a live block of this layout.
+    make(1, size, || allocate(layout), |block| unsafe { Built::charged_size_of(block, layout) })
+}
+
+/// A block of `size` bytes or more, counted; asked for first if there is a limit and it is not small.
+#[inline(always)]
+fn make(
+    alignment: usize,
+    size: usize,
+    allocate: impl FnOnce() -> *mut u8,
+    charged: impl FnOnce(*mut u8) -> usize,
+) -> *mut c_void {
+    // SAFETY: a block that was just given out, and that nobody else has seen.
+    let free = |block: *mut c_void| unsafe { Built::free(block.cast()) };
+    if limited::is_large(alignment, size) && ledger::is_armed() {
+        let charge = |block: *mut c_void| charged(block.cast());
+        let block = limited::block(size, || allocate().cast(), charge, |block, _| free(block));
+        return if block.is_null() { built::refused(libc::ENOMEM) } else { block };
+    }
+    let block = allocate();
     if block.is_null() {
         return built::refused(libc::ENOMEM);
     }
-    // SAFETY: a live block.
-    charge(unsafe { Built::charged_size(block) });
-    block.cast()
+    charge_or_free(block.cast(), charged(block), free)
 }
 
 /// False inside the start.

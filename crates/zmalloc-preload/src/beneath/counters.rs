@@ -32,26 +32,13 @@ core::arch::global_asm!(
 
 const _: () = assert!(size_of::<Counters>() == 32);
 
-#[inline(always)]
-fn own() -> *mut Counters {
-    let own: *mut Counters;
-    // SAFETY: the symbol is defined above as initial-exec thread-local storage, and `fs:0` holds the thread pointer.
-    unsafe {
-        core::arch::asm!(
-            "mov {own}, qword ptr fs:[0]",
-            "add {own}, qword ptr [rip + zmalloc_preload_counters@GOTTPOFF]",
-            own = out(reg) own,
-            options(pure, readonly, nostack),
-        );
-    }
-    own
-}
+/// The calling thread's.
+#[derive(Clone, Copy)]
+pub(super) struct Own(*mut Counters);
 
-/// Whether the calling thread's counters are known.
 #[inline(always)]
-pub(super) fn are_known() -> bool {
-    // SAFETY: the thread's own.
-    unsafe { !(*own()).allocated.is_null() }
+pub(super) fn own() -> Own {
+    Own(zmalloc::initial_exec_address!("zmalloc_preload_counters").cast())
 }
 
 /// Asks jemalloc where the calling thread's counters are. What it did before is not counted.
@@ -70,7 +57,7 @@ pub(super) fn find(next: &Next) -> bool {
         return false;
     };
     // SAFETY: jemalloc's counters of this thread, and the thread's own place for them.
-    unsafe { *own() = Counters { allocated, freed, allocated_seen: *allocated, freed_seen: *freed } };
+    unsafe { *own().0 = Counters { allocated, freed, allocated_seen: *allocated, freed_seen: *freed } };
     true
 }
 
@@ -85,36 +72,45 @@ pub(super) fn hold(next: &Next) -> bool {
                 return false;
             }
             let usable = usable_size(block);
-            let given = given();
+            let given = own().given();
             (next.free)(block);
-            given == usable && taken() == usable
+            given == usable && own().taken() == usable
         }
     })
 }
 
-/// The bytes that the calling thread was given since it was last asked. Its counters are known.
-#[inline(always)]
-pub(super) fn given() -> usize {
-    // SAFETY: the thread's own, and jemalloc's counter.
-    unsafe {
-        let own = &mut *own();
-        let now = own.allocated.read_volatile();
-        let given = now.wrapping_sub(own.allocated_seen);
-        own.allocated_seen = now;
-        given as usize
+impl Own {
+    /// Whether they are known.
+    #[inline(always)]
+    pub(super) fn are_known(self) -> bool {
+        // SAFETY: the thread's own.
+        unsafe { !(*self.0).allocated.is_null() }
     }
-}
 
-/// The bytes that the calling thread gave back since it was last asked. Its counters are known.
-#[inline(always)]
-pub(super) fn taken() -> usize {
-    // SAFETY: the thread's own, and jemalloc's counter.
-    unsafe {
-        let own = &mut *own();
-        let now = own.freed.read_volatile();
-        let taken = now.wrapping_sub(own.freed_seen);
-        own.freed_seen = now;
-        taken as usize
+    /// The bytes that the thread was given since it was last asked. The counters are known.
+    #[inline(always)]
+    pub(super) fn given(self) -> usize {
+        // SAFETY: the thread's own, and jemalloc's counter.
+        unsafe {
+            let own = &mut *self.0;
+            let now = own.allocated.read_volatile();
+            let given = now.wrapping_sub(own.allocated_seen);
+            own.allocated_seen = now;
+            given as usize
+        }
+    }
+
+    /// The bytes that the thread gave back since it was last asked. The counters are known.
+    #[inline(always)]
+    pub(super) fn taken(self) -> usize {
+        // SAFETY: the thread's own, and jemalloc's counter.
+        unsafe {
+            let own = &mut *self.0;
+            let now = own.freed.read_volatile();
+            let taken = now.wrapping_sub(own.freed_seen);
+            own.freed_seen = now;
+            taken as usize
+        }
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) fn find() -> bool {
         let function = look_up(handle, name);
         if object.contains(function) { function } else { null_mut() }
     };
+    let is_libc = object == libc_object();
     let (free, realloc) = (of_object(c"free"), of_object(c"realloc"));
     if malloc.is_null() || free.is_null() || realloc.is_null() {
         // SAFETY: no conditions. A process without malloc: nothing that it could go on with.
@@ -77,14 +78,20 @@ pub(super) fn find() -> bool {
             usable_size: transmute::<*mut c_void, Option<unsafe extern "C" fn(*mut c_void) -> usize>>(of_object(
                 c"malloc_usable_size",
             )),
-            mallctl: transmute::<*mut c_void, Option<Mallctl>>(of_object(c"mallctl")),
+            // Never asked of the C library: what is not found allocates a message, from the program's own malloc if it
+            // has one, which may be what we were called by.
+            mallctl: transmute::<*mut c_void, Option<Mallctl>>(if is_libc {
+                null_mut()
+            } else {
+                of_object(c"mallctl")
+            }),
             // The C library's serves a program that asks for it, whoever else allocates.
             trim: transmute::<*mut c_void, Option<unsafe extern "C" fn(usize) -> c_int>>(look_up(
                 handle,
                 c"malloc_trim",
             )),
             object,
-            is_libc: object == libc_object(),
+            is_libc,
         });
     }
     libc_wanted
@@ -94,7 +101,8 @@ fn look_up(handle: *mut c_void, name: &CStr) -> *mut c_void {
     // SAFETY: a name that ends with 0 and a handle of the loader's.
     let function = unsafe { libc::dlsym(handle, name.as_ptr()) };
     if function.is_null() {
-        // What failed here is none of the program's business: take the message back, and then its memory.
+        // What failed here is none of the program's business: take the message back, and then its memory, which is of the
+        // arena: as long as that is out, every block would have to be looked at for where it is from.
         // SAFETY: no conditions.
         unsafe {
             libc::dlerror();

@@ -3,5 +3,12 @@
 mod c;
 #[cfg(any(feature = "jemalloc", feature = "mimalloc", feature = "snmalloc"))]
 mod cxx;
+mod exec;
 mod mappings;
 mod process;
+
+/// Finds what must not be looked for later, while starting.
+pub(crate) fn find() {
+    exec::find();
+    process::find();
+}

@@ -1,10 +1,19 @@
 //! The ways to end a process past its destructors, and to fork past the handlers.
 #![allow(clippy::missing_safety_doc, reason = "the system's contracts")]
 
+use crate::real::Real;
 use crate::{end, fork, start};
-use core::ffi::{CStr, c_int, c_void};
+use core::ffi::{c_int, c_void};
 use core::mem::transmute;
 use zmalloc::ledger;
+
+static QUICK_EXIT: Real = Real::new(c"quick_exit");
+static FORK: Real = Real::new(c"_Fork");
+
+/// Finds what may be called in a signal handler.
+pub(crate) fn find() {
+    FORK.find();
+}
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _exit(code: c_int) -> ! {
@@ -19,7 +28,7 @@ unsafe extern "C" fn _Exit(code: c_int) -> ! {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn quick_exit(code: c_int) -> ! {
     end::note();
-    match real(c"quick_exit") {
+    match QUICK_EXIT.get() {
         // SAFETY: C's function of that name.
         Some(real) => unsafe { transmute::<*mut c_void, unsafe extern "C" fn(c_int) -> !>(real)(code) },
         None => exit_now(code),
@@ -29,7 +38,7 @@ unsafe extern "C" fn quick_exit(code: c_int) -> ! {
 /// A fork that runs no handlers: ours run all the same.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _Fork() -> libc::pid_t {
-    let Some(real) = real(c"_Fork") else {
+    let Some(real) = FORK.get() else {
         crate::errno::set(libc::ENOSYS);
         return -1;
     };
@@ -57,10 +66,4 @@ fn exit_now(code: c_int) -> ! {
         // SAFETY: no conditions.
         unsafe { libc::syscall(libc::SYS_exit_group, code) };
     }
-}
-
-fn real(name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: a name that ends with 0.
-    let function = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
-    (!function.is_null()).then_some(function)
 }

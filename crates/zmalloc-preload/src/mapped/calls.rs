@@ -5,10 +5,9 @@
 
 use super::{count_break, is_program, with_table};
 use crate::errno::KeepErrno;
+use crate::real::Real;
 use crate::start;
-use core::ffi::{CStr, c_int, c_void};
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::ffi::{c_int, c_void};
 
 const PAGE: usize = 4096;
 
@@ -115,8 +114,8 @@ pub(crate) unsafe fn mprotect(address: *mut c_void, bytes: usize, access: c_int)
 
 /// C's `sbrk`, called from `caller`.
 pub(crate) unsafe extern "C" fn sbrk(increment: isize, caller: *const c_void) -> *mut c_void {
-    static REAL: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
-    let real = real(&REAL, c"sbrk");
+    static REAL: Real = Real::new(c"sbrk");
+    let real = function(&REAL);
     // SAFETY: C's function of that name, and the program's call as it made it.
     let before =
         unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(isize) -> *mut c_void>(real)(increment) };
@@ -128,8 +127,8 @@ pub(crate) unsafe extern "C" fn sbrk(increment: isize, caller: *const c_void) ->
 
 /// C's `brk`, called from `caller`.
 pub(crate) unsafe extern "C" fn brk(address: *mut c_void, caller: *const c_void) -> c_int {
-    static REAL: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
-    let real = real(&REAL, c"brk");
+    static REAL: Real = Real::new(c"brk");
+    let real = function(&REAL);
     // SAFETY: a move by nothing; then C's function of that name, and the program's call as it made it.
     let (before, result) = unsafe {
         let before = sbrk(0, caller).addr();
@@ -142,17 +141,7 @@ pub(crate) unsafe extern "C" fn brk(address: *mut c_void, caller: *const c_void)
 }
 
 /// The C library keeps the break, so these two go to its functions.
-fn real(place: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
-    let mut function = place.load(Ordering::Relaxed);
-    if function.is_null() {
-        let _errno = KeepErrno::new();
-        // SAFETY: a name that ends with 0.
-        function = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
-        if function.is_null() {
-            // SAFETY: no conditions. Every C library that this is built for has both.
-            unsafe { libc::abort() };
-        }
-        place.store(function, Ordering::Relaxed);
-    }
-    function
+fn function(real: &Real) -> *mut c_void {
+    // SAFETY: no conditions. Every C library that this is built for has both.
+    real.get().unwrap_or_else(|| unsafe { libc::abort() })
 }

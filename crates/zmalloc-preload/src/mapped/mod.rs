@@ -17,7 +17,7 @@ use crate::global::Global;
 use crate::object::Object;
 use crate::{beneath, session};
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use table::{Change, Table};
 
 static TABLE: Global<Table> = Global::new(Table::new());
@@ -98,17 +98,39 @@ fn release() {
     HOLDER.store(0, Ordering::Release);
 }
 
-/// A signal handler forked while it interrupted the bookkeeping: the lock stays with what it interrupted.
-static WITHIN: AtomicBool = AtomicBool::new(false);
+/// Forks by signal handlers that interrupted the bookkeeping, or a fork: the lock stays with what they interrupted. Only
+/// its holder looks.
+static WITHIN: AtomicUsize = AtomicUsize::new(0);
 
 /// Before a fork: a child must not begin with a lock whose holder is not there.
 pub(crate) fn lock() {
-    WITHIN.store(!acquire(), Ordering::Relaxed);
+    if !acquire() {
+        WITHIN.store(WITHIN.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
 }
 
 /// After a fork, on both sides.
 pub(crate) fn unlock() {
-    if !WITHIN.swap(false, Ordering::Relaxed) {
+    match WITHIN.load(Ordering::Relaxed) {
+        0 => release(),
+        within => WITHIN.store(within - 1, Ordering::Relaxed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forks_within_each_other_leave_the_lock_to_what_they_interrupted() {
+        with_table(|_, _| {
+            lock();
+            lock();
+            unlock();
+            unlock();
+            assert!(!acquire(), "still held here");
+        });
+        assert!(acquire());
         release();
     }
 }

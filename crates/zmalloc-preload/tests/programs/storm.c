@@ -50,7 +50,9 @@ int main(void) {
         if (i % 500 == 0) {
             pid_t child = fork();
             if (!child) {
+#ifndef CHILD_MUST_NOT_ALLOCATE
                 free(malloc(1000000));
+#endif
                 _exit(0);
             }
             while (waitpid(child, NULL, 0) != child)
