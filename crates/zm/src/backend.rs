@@ -110,6 +110,30 @@ impl Backend {
         known.and_then(Known::find).ok_or_else(|| Unavailable { name: name.to_owned() })
     }
 
+    /// Every allocator that can be had here.
+    pub fn all_here() -> Vec<Backend> {
+        KNOWN.iter().filter_map(Known::find).collect()
+    }
+
+    /// Whether the allocator is inside the preloaded object.
+    pub fn is_built_in(&self) -> bool {
+        self.source() == "built in"
+    }
+
+    /// The system's library of the allocator, whichever is used here; and how to get it.
+    pub fn system_library(&self) -> (Option<PathBuf>, &'static str) {
+        let known = KNOWN.iter().find(|known| known.name == self.name);
+        let known = known.expect("a backend is one that is known");
+        (known.libraries.iter().find_map(|name| search::library(name, inspect::is_loadable_here)), known.remedy)
+    }
+
+    /// The allocator whose library has this file name.
+    pub fn of_library(file_name: &str) -> Option<&'static str> {
+        let stem = |name: &str| name.split(".so").next().unwrap_or_default().to_owned();
+        let is_its = |known: &&Known| known.libraries.iter().any(|library| stem(library) == stem(file_name));
+        KNOWN.iter().find(is_its).map(|known| known.name)
+    }
+
     /// Where the allocator comes from: `program`, `built in`, or the library's path.
     pub fn source(&self) -> String {
         match (&self.library, self.name) {

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use zmalloc::ledger::Snapshot;
+use zmalloc::publish::{self, Publication};
 
 /// Watches a session's directory.
 ///
@@ -18,6 +19,8 @@ pub struct Collector {
     directory: PathBuf,
     images: HashMap<Key, Watched>,
     done: Vec<Image>,
+    /// Files in which programs publish, as of the last listing.
+    published: Vec<Key>,
     unreadable: Vec<io::Error>,
     pause: Duration,
 }
@@ -44,6 +47,8 @@ pub struct Image {
     pub ended_ns: u64,
     /// The most resident memory that was seen while it ran.
     pub resident_peak_seen: Option<u64>,
+    /// What the program said of a heap of its own.
+    pub published: Option<Publication>,
 }
 
 /// How an image ended.
@@ -55,9 +60,9 @@ pub enum End {
     Exec,
     /// A signal ended it.
     Killed,
-    /// It exited without a word: it became a program that is not counted, or ended past the C library.
+    /// Its process became a program that is not counted; or, of the program itself, exited without a word.
     Replaced,
-    /// It was gone without a word, and its exit status is not known here: killed, or as [`End::Replaced`].
+    /// It was gone without a word, and its exit status is not known here: killed, or ended past the C library.
     Unknown,
     /// It still runs.
     Running,
@@ -88,6 +93,7 @@ impl Collector {
             directory: directory.to_owned(),
             images: HashMap::new(),
             done: Vec::new(),
+            published: Vec::new(),
             unreadable: Vec::new(),
             pause: PAUSE_FIRST,
         }
@@ -101,6 +107,13 @@ impl Collector {
         let next = self.pause.max(cost).min(PAUSE_LONGEST);
         self.pause = (self.pause + self.pause / 8).min(PAUSE_USUAL);
         next
+    }
+
+    /// The bytes that are live in all processes that were there at the last look.
+    pub fn live_bytes(&self) -> u64 {
+        let alive = self.images.keys().filter(|key| Liveness::of(key.0).is_alive());
+        let snapshots = alive.filter_map(|&key| read(&self.directory.join(file_name(key)), key).ok());
+        snapshots.fold(0, |sum: u64, snapshot| sum.saturating_add(snapshot.totals.live_bytes()))
     }
 
     fn look(&mut self) {
@@ -139,9 +152,13 @@ impl Collector {
                     let (end, ended_ns) = match (replaced(&key), snapshot.ended_ns) {
                         (Some(later), noted) => (End::Exec, noted.unwrap_or(later)),
                         (None, Some(noted)) => (End::Exit, noted),
+                        (None, None) if snapshot.notes.exec => (End::Replaced, now),
                         (None, None) => (End::Unknown, now),
                     };
-                    self.done.push(Image { snapshot, end, ended_ns, resident_peak_seen: watched.resident_peak });
+                    // Samples may be those of the program that it became.
+                    let resident_peak_seen = watched.resident_peak.filter(|_| !snapshot.notes.exec || end == End::Exec);
+                    let published = self.take_published(key, replaced(&key), true);
+                    self.done.push(Image { snapshot, end, ended_ns, resident_peak_seen, published });
                 }
                 Err(error) => self.note_unreadable(error),
             }
@@ -153,8 +170,13 @@ impl Collector {
     fn list(&mut self) -> HashMap<u32, u64> {
         let mut latest = HashMap::new();
         let Ok(entries) = fs::read_dir(&self.directory) else { return latest };
+        self.published.clear();
         for entry in entries.flatten() {
-            let Some(key) = entry.file_name().to_str().and_then(parse_file_name) else { continue };
+            let name = entry.file_name();
+            let Some(key) = name.to_str().and_then(parse_file_name) else {
+                self.published.extend(name.to_str().and_then(publish::parse_file_name));
+                continue;
+            };
             self.images.entry(key).or_default();
             let last = latest.entry(key.0).or_insert(key.1);
             *last = key.1.max(*last);
@@ -178,13 +200,14 @@ impl Collector {
             unseen.retain(|&pid| Liveness::of(pid).is_alive() && !self.has_image_of(pid));
         }
         let now = now_ns();
-        for (&key, watched) in &self.images {
+        for (key, watched) in std::mem::take(&mut self.images) {
             match read(&self.directory.join(file_name(key)), key) {
                 Ok(snapshot) => self.done.push(Image {
                     snapshot,
                     end: End::Running,
                     ended_ns: now,
                     resident_peak_seen: watched.resident_peak.max(resident_peak(key.0)),
+                    published: self.take_published(key, None, false),
                 }),
                 // It may be about to publish.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -193,6 +216,19 @@ impl Collector {
         }
         self.done.sort_by_key(|image| (image.snapshot.started_ns, image.snapshot.pid));
         Collected { images: self.done, unreadable: self.unreadable, running_unseen: unseen.len() }
+    }
+
+    /// What an image published: after it began, and before the process's `next` one. Of one that is `gone` the file is
+    /// not needed any more.
+    fn take_published(&self, (pid, started_ns): Key, next: Option<u64>, gone: bool) -> Option<Publication> {
+        let of_image = |key: &&Key| key.0 == pid && key.1 >= started_ns && next.is_none_or(|next| key.1 < next);
+        let &(_, published_ns) = self.published.iter().filter(of_image).max()?;
+        let path = self.directory.join(publish::file_name(pid, published_ns));
+        let said = open_regular(&path).and_then(|file| publish::Reader::new(file).publication()).ok();
+        if gone {
+            let _ = fs::remove_file(path);
+        }
+        said
     }
 
     fn has_image_of(&self, pid: u32) -> bool {

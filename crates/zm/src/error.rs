@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+/// Exit status of `zm check` when a limit was not kept, as `timeout` has it for its own.
+pub const EXIT_OVER_LIMIT: i32 = 124;
 /// Exit status when `zm` could not do what was asked.
 pub const EXIT_FAILURE: i32 = 125;
 /// Exit status when the program cannot be executed.
@@ -19,14 +21,26 @@ pub enum Error {
     Backend(Unavailable),
     /// The file for the figures cannot be written.
     Export(PathBuf, io::Error),
-    /// The figures were to go to standard output.
+    /// Two outputs were to go to one file.
+    OneFile(PathBuf),
+    /// Figures were to go to standard output.
     ExportToStdout,
     /// No directory to keep the ledgers in.
     NoSessionDirectory(Vec<(PathBuf, String)>),
+    /// A file is no recording that can be read.
+    Record(PathBuf, String),
+    /// There is no terminal to show processes in.
+    NoTerminal,
     /// A name with a 0 byte in it.
     ZeroByte,
     /// The program could not be started, as execvp says.
     Start(String, io::Error),
+    /// The program cannot be compared, measured or held against limits: a sentence why.
+    Unfit(String),
+    /// A file of figures that does not hold what it should.
+    Figures(PathBuf, String),
+    /// A signal ended the work.
+    Interrupted(i32),
     /// The operating system refused something else.
     System(&'static str, io::Error),
 }
@@ -50,8 +64,11 @@ impl fmt::Display for Error {
             Error::Export(path, error) => {
                 write!(f, "{} cannot be written: {}", path.display(), reason(error))
             }
+            Error::OneFile(path) => {
+                write!(f, "{} is named for two outputs: name a file for each", path.display())
+            }
             Error::ExportToStdout => f.write_str(
-                "standard output belongs to the program, so the JSON cannot go to `-`; \
+                "standard output belongs to the program, so the figures cannot go to `-`; \
                  name a file, or /dev/stderr, or /dev/fd/3 with `3>file`",
             ),
             Error::NoSessionDirectory(tried) => {
@@ -61,6 +78,10 @@ impl fmt::Display for Error {
                 }
                 f.write_str("\nset TMPDIR to a directory of yours that programs may be run from")
             }
+            Error::Record(path, why) => write!(f, "{}: {why}", path.display()),
+            Error::NoTerminal => f.write_str(
+                "`zm top` needs a terminal for input and output; without one: `zm top --once`, or `zm top --once --json`",
+            ),
             Error::ZeroByte => f.write_str("an argument has a 0 byte in it"),
             Error::Start(program, error) if self.exit_code() == EXIT_NOT_FOUND => {
                 if std::path::Path::new(program).exists() {
@@ -75,6 +96,9 @@ impl fmt::Display for Error {
                 write!(f, "{program}: is a directory, not a program")
             }
             Error::Start(program, error) => write!(f, "{program}: cannot be executed: {}", reason(error)),
+            Error::Unfit(why) => f.write_str(why),
+            Error::Figures(path, why) => write!(f, "{}: {why}", path.display()),
+            Error::Interrupted(signal) => write!(f, "{}: stopped", crate::report::text::signal_name(*signal)),
             Error::System(what, error) => write!(f, "{what}: {}", reason(error)),
         }
     }
@@ -83,7 +107,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// The system's words, without the number that Rust puts behind them.
-fn reason(error: &io::Error) -> String {
+pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
         Some(end) => text[..end].to_owned(),

@@ -66,7 +66,7 @@ impl Drop for Session {
 }
 
 /// In memory where there is such a place: the segments are files only in name.
-fn bases() -> impl Iterator<Item = PathBuf> {
+pub fn bases() -> impl Iterator<Item = PathBuf> {
     let of_variable = |key| std::env::var_os(key).filter(|value| !value.is_empty()).map(PathBuf::from);
     let fixed = |path: &str| Some(PathBuf::from(path));
     [of_variable("XDG_RUNTIME_DIR"), fixed("/dev/shm"), of_variable("TMPDIR"), fixed("/tmp")].into_iter().flatten()
@@ -106,15 +106,18 @@ fn is_noexec(path: &Path) -> io::Result<bool> {
     Ok(unsafe { status.assume_init() }.f_flag & libc::ST_NOEXEC != 0)
 }
 
+/// The `zm` whose session has this name.
+pub fn parse_name(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.split('.').next()?.parse().ok()
+}
+
 /// Removes our sessions whose `zm` is gone, and whose programs are gone as well.
-fn clear_abandoned(base: &Path) {
+pub fn clear_abandoned(base: &Path) {
     // SAFETY: always succeeds.
     let user = unsafe { libc::geteuid() };
     let Ok(entries) = fs::read_dir(base) else { return };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('.').next()?.parse::<u32>().ok());
-        let Some(pid) = pid else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(parse_name) else { continue };
         let ours = entry.metadata().is_ok_and(|entry| entry.is_dir() && entry.uid() == user);
         if ours && !Liveness::of(pid).is_alive() && !has_live_process(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());

@@ -41,11 +41,25 @@ fn an_unknown_backend_lists_what_there_is() {
 
 #[test]
 fn a_place_that_cannot_be_written_is_reported_before_the_program_runs() {
-    for file in ["/no/such/directory/a.json", "/proc/a.json", "/", "-"] {
-        let (code, stdout, text) = zm_with(&["run", "--export-json", file, "--", "echo", "ran"]);
-        assert_eq!((code, stdout.as_str()), (Some(125), ""), "{file}");
-        assert!(text.starts_with("zm: "), "{text}");
+    for option in ["--export-json", "--output"] {
+        for file in ["/no/such/directory/a.json", "/proc/a.json", "/", "-"] {
+            let (code, stdout, text) = zm_with(&["run", option, file, "--", "echo", "ran"]);
+            assert_eq!((code, stdout.as_str()), (Some(125), ""), "{file}");
+            assert!(text.starts_with("zm: "), "{text}");
+        }
     }
+}
+
+#[test]
+fn table_and_json_do_not_fit_one_file() {
+    let scratch = Scratch::new();
+    let file = scratch.path("both");
+    let file = file.to_str().unwrap();
+    let (code, stdout, text) = zm_with(&["run", "-o", file, "--export-json", file, "--", "echo", "ran"]);
+    assert_eq!((code, stdout.as_str()), (Some(125), ""));
+    assert_eq!(text, format!("zm: {file} is named for two outputs: name a file for each\n"));
+    // One after the other into an open descriptor is fine.
+    assert_eq!(zm_with(&["run", "-o", "/dev/fd/2", "--export-json", "/dev/fd/2", "--", "true"]).0, Some(0));
 }
 
 #[test]
@@ -64,6 +78,7 @@ fn wrong_usage_is_125_and_help_is_0() {
         assert!(text.contains("Usage: zm"), "{text}");
     }
     assert!(zm_with(&["run"]).2.contains("For example: zm run -- sort big.txt\n"));
+    assert!(zm_with(&["show"]).2.contains("For example: zm show box\n"));
     for arguments in [&["--help"][..], &["run", "--help"], &["--version"]] {
         let (code, stdout, text) = zm_with(arguments);
         assert_eq!((code, text.as_str()), (Some(0), ""));

@@ -159,7 +159,7 @@ fn hundreds_of_short_children_are_all_counted_and_nothing_is_left() {
     assert_eq!(ran.json["totals"]["allocations_total"], 300);
     let children = ran.processes().iter().filter(|process| process["pid"] != ran.json["program_pid"]);
     assert!(children.clone().all(|process| process["allocations_total"] == 1 && process["ended"] == "exit"));
-    assert!(ran.stderr().contains("and 289 more"), "{}", ran.stderr());
+    assert!(ran.stderr().contains("  300x  swarm  "), "{}", ran.stderr());
     assert!(ran.json["remarks"].as_array().unwrap().is_empty(), "{:#}", ran.json["remarks"]);
 }
 

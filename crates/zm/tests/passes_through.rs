@@ -50,8 +50,12 @@ fn signals_to_zm_alone_reach_the_program() {
         (libc::SIGUSR2, "USR2"),
     ] {
         let script = format!("trap 'echo got; exit 5' {name}; echo ready; while :; do sleep 0.05; done");
-        let mut child =
-            zm().args(["run", "--", "sh", "-c", &script]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = zm();
+        command.args(["run", "--", "sh", "-c", &script]).stdout(Stdio::piped()).stderr(Stdio::null());
+        // Under nohup a hangup is ignored, and a shell does not trap what it was started to ignore.
+        // SAFETY: an async-signal-safe call.
+        unsafe { command.pre_exec(move || Ok(_ = libc::signal(signal, libc::SIG_DFL))) };
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ready");
         // SAFETY: our child, not yet waited for.

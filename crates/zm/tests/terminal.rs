@@ -2,92 +2,9 @@
 
 mod common;
 use common::Scratch;
+use common::terminal::Terminal;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
-
-/// A program in a pseudo-terminal of its own.
-struct Terminal {
-    keys: File,
-    settings: OwnedFd,
-    screen: String,
-    child: Child,
-}
-
-impl Terminal {
-    fn start<S: AsRef<OsStr>>(command: &[S]) -> Terminal {
-        let (mut keys, mut screen) = (0, 0);
-        // SAFETY: places for two descriptors; no name, settings or size.
-        let made = unsafe {
-            let none = std::ptr::null_mut();
-            libc::openpty(&mut keys, &mut screen, none, std::ptr::null(), std::ptr::null())
-        };
-        assert_eq!(made, 0);
-        // SAFETY: just opened, and nobody else's.
-        let (keys, screen) = unsafe { (File::from_raw_fd(keys), OwnedFd::from_raw_fd(screen)) };
-        let mut program = Command::new(&command[0]);
-        program.args(&command[1..]).env("PS1", "$ ").env("TERM", "dumb").env_remove("NO_COLOR");
-        program
-            .stdin(screen.try_clone().unwrap())
-            .stdout(screen.try_clone().unwrap())
-            .stderr(screen.try_clone().unwrap());
-        // SAFETY: only async-signal-safe calls.
-        unsafe {
-            program.pre_exec(|| {
-                libc::setsid();
-                libc::ioctl(0, libc::TIOCSCTTY, 0);
-                Ok(())
-            })
-        };
-        let child = program.spawn().unwrap();
-        // SAFETY: our descriptor; reads shall return when there is nothing.
-        unsafe { libc::fcntl(keys.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
-        Terminal { keys, settings: screen, screen: String::new(), child }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits until the screen shows a text that it did not show at the last wait.
-    fn expect(&mut self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let mut some = [0; 4096];
-            if let Ok(count @ 1..) = self.keys.read(&mut some) {
-                self.screen.push_str(&String::from_utf8_lossy(&some[..count]));
-            }
-            if let Some(at) = self.screen.find(text) {
-                self.screen.drain(..at + text.len());
-                return;
-            }
-            assert!(Instant::now() < deadline, "no {text:?} on {:?}", self.screen);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn settings(&self) -> (u32, u32, u32, u32) {
-        let mut settings = MaybeUninit::<libc::termios>::uninit();
-        // SAFETY: a terminal, and a place for the answer.
-        let settings = unsafe {
-            assert_eq!(libc::tcgetattr(self.settings.as_raw_fd(), settings.as_mut_ptr()), 0);
-            settings.assume_init()
-        };
-        (settings.c_iflag, settings.c_oflag, settings.c_cflag, settings.c_lflag)
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn an_interrupt_reaches_the_program_once_and_zm_lives_to_report() {
@@ -133,4 +50,62 @@ fn a_shell_stops_continues_and_interrupts_it() {
     terminal.expect("code=130");
     terminal.press("exit\n");
     assert!(terminal.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_status_line_keeps_to_the_last_line_and_is_gone_at_the_end() {
+    let scratch = Scratch::new();
+    let script = scratch.script(
+        "speaker",
+        "#!/bin/sh\nfor i in $(seq 40); do echo \"line $i\"; done\nprintf 'no end'\nsleep 2\necho ' of line'\n\
+         for i in $(seq 41 50); do echo \"line $i\"; done\nsleep 1\nexit 0\n",
+    );
+    let command = [OsStr::new(env!("CARGO_BIN_EXE_zm")), "run".as_ref(), "-o".as_ref(), "/dev/null".as_ref()];
+    let command = [&command[..], &["--".as_ref(), script.as_ref()]].concat();
+    let mut terminal = Terminal::start_as("xterm", &command, &[]);
+    let last_line = |screen: &vt100::Screen| screen.rows(0, 100).last().unwrap();
+    terminal.until("the status line", |screen| {
+        let row: Vec<String> = screen.rows(0, 100).collect();
+        row[23].starts_with("zm: ") && row[23].contains(" live, peak ") && row[22].starts_with("no end")
+    });
+    // What the program writes goes on where it was, and scrolls above.
+    terminal.until("scrolled", |screen| {
+        let row: Vec<String> = screen.rows(0, 100).collect();
+        row[21].starts_with("line 50") && row[11].starts_with("no end of line") && row[10].starts_with("line 40")
+    });
+    assert!(last_line(terminal.emulator.screen()).starts_with("zm: "));
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
+    terminal.read();
+    let screen = terminal.emulator.screen();
+    assert!(!screen.contents().contains("zm: "), "{}", screen.contents());
+    assert_eq!(screen.rows(0, 100).filter(|row| row.starts_with("line 50")).count(), 1);
+}
+
+#[test]
+fn no_status_line_where_it_would_disturb() {
+    // A program that reads keys one by one, and one under --quiet.
+    for (options, script) in [("", "stty raw -echo; sleep 2; stty sane"), ("--quiet", "sleep 2")] {
+        let command = format!("{} run {options} -- sh -c '{script}' 2>&1", env!("CARGO_BIN_EXE_zm"));
+        let mut terminal = Terminal::start_as("xterm", &["bash", "--norc", "--noprofile", "-c", &command], &[]);
+        assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
+        terminal.read();
+        assert!(!terminal.emulator.screen().contents().contains(" live, peak "));
+    }
+}
+
+#[test]
+fn a_terminal_that_was_told_to_wait_does_not_keep_zm() {
+    let command = format!("{} run -o /dev/null -- sh -c 'sleep 3; exit 5'", env!("CARGO_BIN_EXE_zm"));
+    let mut terminal = Terminal::start_as("xterm", &["sh", "-c", &format!("exec {command}")], &[]);
+    terminal.until("the status line", |screen| screen.contents().contains(" live, peak "));
+    terminal.press("\x13");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        if let Some(status) = terminal.child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "zm waits for the terminal");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(status.code(), Some(5));
 }

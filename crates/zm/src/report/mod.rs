@@ -1,11 +1,20 @@
 //! What a run was, in figures: the one structure that every form of output is written from.
 
+pub mod csv;
+pub mod markdown;
+pub mod open_metrics;
+pub mod published;
+pub mod rows;
 pub mod text;
+pub mod timeline;
 
 use crate::collect::{End, Image};
+use crate::format;
 use crate::inspect::Reason;
+use published::Published;
 use serde::Serialize;
-use zmalloc::ledger::{SIZE_CLASSES, size_class_limit};
+use timeline::Timeline;
+use zmalloc::ledger::{Details, SIZE_CLASSES, size_class_limit};
 
 /// The version of the JSON's keys. A key may be added to a version; none changes or goes.
 pub const SCHEMA: &str = "zmalloc.run.v1";
@@ -21,10 +30,49 @@ pub struct Report {
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,
     pub wall_seconds: f64,
+    pub limit_bytes: Option<u64>,
     pub totals: Totals,
     pub processes: Vec<Process>,
     pub not_counted: Vec<NotCounted>,
     pub remarks: Vec<String>,
+    pub timeline: Option<Timeline>,
+}
+
+impl Report {
+    /// Says that each process had this limit, and whom it refused something.
+    pub fn note_limit(&mut self, bytes: u64) {
+        self.limit_bytes = Some(bytes);
+        let limit = format::bytes(bytes);
+        let refused = self.processes.iter().filter(|process| process.refusals > 0);
+        let remarks = refused.map(|process| {
+            let (name, pid, count) = (process.name(), process.pid, process.refusals);
+            let requests =
+                if count == 1 { "a request".to_owned() } else { format!("{} requests", format::count(count)) };
+            let first = process.refused_first_seconds.map_or(String::new(), |at| {
+                let first = if count == 1 { "" } else { "the first " };
+                format!(", {first}after {}", format::seconds(at))
+            });
+            format!("{name} ({pid}): the limit of {limit} refused {requests}{first}")
+        });
+        let mut remarks: Vec<String> = remarks.collect();
+        if remarks.is_empty() {
+            remarks.push(format!("the limit of {limit} refused nothing"));
+        }
+        if !self.not_counted.is_empty() {
+            remarks.push("the limit does not hold for what is not counted".to_owned());
+        }
+        self.remarks.extend(remarks);
+    }
+
+    /// Why the program itself is not counted, or not to its end. A Go program is, as far as it goes.
+    pub fn program_not_counted(&self) -> Option<&str> {
+        let is_why = |entry: &&NotCounted| entry.pid == Some(self.program_pid) && entry.reason != Reason::Go.name();
+        if let Some(entry) = self.not_counted.iter().find(is_why) {
+            return Some(&entry.text);
+        }
+        let is_seen = self.processes.iter().any(|process| process.pid == self.program_pid);
+        (!is_seen).then_some("it left no ledger")
+    }
 }
 
 /// Sums over all processes.
@@ -34,6 +82,7 @@ pub struct Totals {
     pub allocated_bytes_total: u64,
     pub freed_bytes_total: u64,
     pub allocations_total: u64,
+    pub used_peak_bytes_at_most: u64,
 }
 
 /// One program that a process was.
@@ -45,6 +94,7 @@ pub struct Process {
     pub command: Vec<String>,
     pub backend: String,
     pub ended: &'static str,
+    pub started_seconds: f64,
     pub seconds: f64,
     pub threads: u64,
     pub used_bytes: u64,
@@ -59,12 +109,16 @@ pub struct Process {
     pub live_blocks: u64,
     pub rss_peak_bytes: Option<u64>,
     pub rss_peak_source: Option<&'static str>,
+    pub rss_end_bytes: Option<u64>,
+    pub refusals: u64,
+    pub refused_first_seconds: Option<f64>,
     pub fragmentation_ratio: Option<f64>,
     pub size_classes: Vec<SizeClass>,
+    pub published: Option<Published>,
 }
 
 /// Blocks of similar size.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SizeClass {
     pub from_bytes: u64,
     pub to_bytes: Option<u64>,
@@ -100,8 +154,8 @@ pub const RSS_FROM_SAMPLES: &str = "sampled";
 
 impl Process {
     /// The figures of a collected image. `waited_peak` is the kernel's peak of resident memory, where it is known to be
-    /// this image's.
-    pub fn new(image: &Image, waited_peak: Option<u64>) -> Process {
+    /// this image's; `first_ns`, when the first of the run started.
+    pub fn new(image: &Image, waited_peak: Option<u64>, first_ns: u64) -> Process {
         let snapshot = &image.snapshot;
         let own = snapshot.own_totals();
         // A segment may be damaged: sums wrap rather than panic.
@@ -129,6 +183,7 @@ impl Process {
                 End::Unknown => "unknown",
                 End::Running => "running",
             },
+            started_seconds: snapshot.started_ns.saturating_sub(first_ns) as f64 / 1e9,
             seconds,
             threads: snapshot.threads as u64,
             used_bytes: snapshot.totals.live_bytes(),
@@ -143,8 +198,14 @@ impl Process {
             live_blocks: snapshot.details.classes.iter().fold(0u64, |sum, class| sum.wrapping_add(class.blocks_live())),
             rss_peak_bytes,
             rss_peak_source,
+            rss_end_bytes: snapshot.resident_end_bytes,
+            refusals: snapshot.refusals,
+            refused_first_seconds: snapshot
+                .refused_first_ns
+                .map(|refused| refused.saturating_sub(snapshot.started_ns) as f64 / 1e9),
             fragmentation_ratio: fragmentation,
-            size_classes: size_classes(image),
+            size_classes: size_classes(&snapshot.details),
+            published: image.published.as_ref().map(Published::new),
         }
     }
 
@@ -162,18 +223,39 @@ impl Process {
 impl Totals {
     /// The sums of these processes.
     pub fn of(processes: &[Process]) -> Totals {
-        processes.iter().fold(Totals::default(), |sum, process| Totals {
+        let start = Totals { used_peak_bytes_at_most: peak_at_most(processes), ..Totals::default() };
+        processes.iter().fold(start, |sum, process| Totals {
             processes: sum.processes + 1,
             allocated_bytes_total: sum.allocated_bytes_total.saturating_add(process.allocated_bytes_total),
             freed_bytes_total: sum.freed_bytes_total.saturating_add(process.freed_bytes_total),
             allocations_total: sum.allocations_total.saturating_add(process.allocations_total),
+            ..sum
         })
     }
 }
 
+/// What all processes together had live at most: the most, over time, of the sum of the peaks of those that were there.
+fn peak_at_most(processes: &[Process]) -> u64 {
+    let mut changes: Vec<(f64, bool, u64)> = Vec::with_capacity(2 * processes.len());
+    for process in processes {
+        let start = process.started_seconds;
+        changes.push((start, true, process.used_peak_bytes));
+        // One without time was there, too.
+        changes.push((start + process.seconds.max(1e-9), false, process.used_peak_bytes));
+    }
+    // A process that ends when another starts is not there with it; unless it had no time at all.
+    changes.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+    let (mut now, mut most) = (0u64, 0u64);
+    for (_, starts, peak) in changes {
+        now = if starts { now.saturating_add(peak) } else { now.saturating_sub(peak) };
+        most = most.max(now);
+    }
+    most.max(processes.iter().map(|process| process.used_peak_bytes).max().unwrap_or(0))
+}
+
 /// The classes that were ever used, the smallest first.
-fn size_classes(image: &Image) -> Vec<SizeClass> {
-    let classes = image.snapshot.details.classes.iter().enumerate();
+pub fn size_classes(details: &Details) -> Vec<SizeClass> {
+    let classes = details.classes.iter().enumerate();
     let used = classes.filter(|(_, class)| class.blocks_allocated != 0);
     used.map(|(index, class)| SizeClass {
         from_bytes: if index == 0 { 0 } else { size_class_limit(index - 1) as u64 + 1 },
@@ -205,6 +287,7 @@ pub mod tests {
             command: vec![exe.to_owned()],
             backend: "forward".to_owned(),
             ended,
+            started_seconds: 0.25,
             seconds: 2.0,
             threads: 1,
             used_bytes: 1234,
@@ -219,6 +302,9 @@ pub mod tests {
             live_blocks: 3,
             rss_peak_bytes: Some(2 * peak),
             rss_peak_source: Some(if ended == "exit" { RSS_FROM_EXIT } else { RSS_FROM_SAMPLES }),
+            rss_end_bytes: (ended == "exit").then_some(peak),
+            refusals: 0,
+            refused_first_seconds: None,
             fragmentation_ratio: Some(2.0),
             size_classes: vec![
                 SizeClass {
@@ -238,6 +324,7 @@ pub mod tests {
                     allocated_bytes_total: 4 * peak - 456_000,
                 },
             ],
+            published: None,
         };
         let processes =
             vec![process(101, "/bin/sh", 1 << 20, "exit"), process(102, "/usr/bin/sort", 300 << 20, "killed")];
@@ -250,10 +337,12 @@ pub mod tests {
             exit_code: Some(3),
             signal: None,
             wall_seconds: 2.5,
+            limit_bytes: None,
             totals: Totals::of(&processes),
             processes,
             not_counted: vec![NotCounted::new("/usr/bin/go", Some(103), Reason::Go)],
             remarks: vec!["remark".to_owned()],
+            timeline: None,
         }
     }
 
@@ -276,11 +365,54 @@ pub mod tests {
     #[test]
     fn every_key_is_documented_and_every_documented_key_is_written() {
         let mut written = BTreeSet::new();
-        keys_of(&serde_json::to_value(example()).unwrap(), "", &mut written);
+        let mut report = example();
+        let mut timeline = Timeline::new(0.5);
+        timeline.push(timeline::Sample { seconds: 0.5, processes: 2, used_bytes: 1, mapped_bytes: 2, rss_bytes: 3 });
+        report.timeline = Some(timeline);
+        report.processes[1].published = Some(Published {
+            backend: "jemalloc".to_owned(),
+            used_bytes: 1000,
+            used_peak_bytes: 2000,
+            allocated_bytes_total: 5000,
+            freed_bytes_total: 4000,
+            threads: Some(2),
+            at_exit: true,
+            size_classes: vec![report.processes[1].size_classes[0].clone()],
+            scopes_total: 1,
+            scopes: vec![published::ScopeRow {
+                name: "tenants".to_owned(),
+                path: "tenants".to_owned(),
+                parent: None,
+                own_used_bytes: 0,
+                used_bytes: -3,
+                used_peak_bytes: 0,
+                allocated_bytes_total: 0,
+                freed_bytes_total: 3,
+                entered_total: 1,
+                limit_bytes_soft: None,
+                limit_bytes_hard: None,
+            }],
+        });
+        keys_of(&serde_json::to_value(report).unwrap(), "", &mut written);
         let documented = include_str!("../../docs/run-json.md").lines();
         let documented = documented.filter_map(|line| line.strip_prefix("| `")?.split('`').next());
         let documented: BTreeSet<String> = documented.map(str::to_owned).collect();
         assert_eq!(written, documented);
+    }
+
+    #[test]
+    fn peaks_add_up_where_processes_were_there_together() {
+        let mut processes = example().processes;
+        processes.push(example().processes.remove(0));
+        let spans = [(0.0, 2.0), (1.0, 1.0), (2.0, 1.0)];
+        for (process, (started, seconds)) in processes.iter_mut().zip(spans) {
+            (process.started_seconds, process.seconds) = (started, seconds);
+        }
+        (processes[0].used_peak_bytes, processes[1].used_peak_bytes, processes[2].used_peak_bytes) = (10, 5, 12);
+        assert_eq!(Totals::of(&processes).used_peak_bytes_at_most, 15);
+        processes[2].started_seconds = 1.5;
+        assert_eq!(Totals::of(&processes).used_peak_bytes_at_most, 27);
+        assert_eq!(Totals::of(&[]).used_peak_bytes_at_most, 0);
     }
 
     #[test]

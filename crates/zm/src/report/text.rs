@@ -1,12 +1,13 @@
 //! The report for people: a table of processes, and where the bytes of the largest of them are.
 
-use super::{Process, RSS_FROM_SAMPLES, Report};
+use super::published::Published;
+use super::rows::{self, Arranged, Row, Rows};
+use super::timeline::Timeline;
+use super::{Process, Report};
 use crate::format::{bound, bytes, count, exact_bytes, rate, ratio, seconds};
 use comfy_table::{CellAlignment, Table};
 use std::fmt::Write;
 
-/// More processes than this are summed up in a line.
-const ROWS: usize = 12;
 const CLASS_ROWS: usize = 6;
 /// Of a process that was shorter, a rate says nothing.
 const RATE_SECONDS: f64 = 0.010;
@@ -17,6 +18,10 @@ const LEGEND: &str = "\
 live, allocated: bytes that the allocator set aside for blocks. mapped: anonymous mappings of the program's own, beside it.
 RSS/live: peak RSS over peak live; RSS is also code, stacks and mappings, so it is not shown below 1 MiB live.";
 
+const GROUPS: &str = "\
+20x: so many processes of one program; what was live at exit and allocated is their sum, peaks are the largest one's. \
+--all shows each.";
+
 /// How parts of the text stand out.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
@@ -25,16 +30,34 @@ pub struct Style {
 }
 
 impl Style {
-    fn strong(self, text: &str) -> String {
+    /// Colours for a terminal, unless `NO_COLOR` is set.
+    pub fn for_terminal(is_terminal: bool) -> Style {
+        Style { colored: is_terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()) }
+    }
+
+    /// What the eye shall find first.
+    pub fn strong(self, text: &str) -> String {
         self.wrap("1", text)
     }
 
-    fn quiet(self, text: &str) -> String {
+    /// What explains the rest.
+    pub fn quiet(self, text: &str) -> String {
         self.wrap("2", text)
     }
 
-    fn warning(self, text: &str) -> String {
+    /// What may be wrong.
+    pub fn warning(self, text: &str) -> String {
         self.wrap("33", text)
+    }
+
+    /// What has become better.
+    pub fn good(self, text: &str) -> String {
+        self.wrap("32", text)
+    }
+
+    /// What has become worse.
+    pub fn bad(self, text: &str) -> String {
+        self.wrap("31", text)
     }
 
     fn wrap(self, code: &str, text: &str) -> String {
@@ -43,11 +66,20 @@ impl Style {
 }
 
 /// The whole report, ended by a newline.
-pub fn render(report: &Report, style: Style) -> String {
+pub fn render(report: &Report, style: Style, rows: Rows) -> String {
+    let arranged = rows::arrange(report, rows);
     let mut text = String::new();
     let _ = writeln!(text, "{}", style.strong(&headline(report)));
     if !report.processes.is_empty() {
-        let _ = writeln!(text, "\n{}", processes(report, style));
+        let _ = writeln!(text, "\n{}", processes(report, &arranged, style));
+    }
+    if let Some(timeline) = report.timeline.as_ref().filter(|timeline| !timeline.samples.is_empty()) {
+        let _ = writeln!(text, "\n{}", over_time(timeline, style));
+    }
+    for process in &report.processes {
+        if let Some(published) = &process.published {
+            let _ = writeln!(text, "\n{}", published_heap(process, published, style));
+        }
     }
     if let Some(largest) = largest(report) {
         let _ = writeln!(text, "\n{}", blocks(largest, style));
@@ -55,6 +87,9 @@ pub fn render(report: &Report, style: Style) -> String {
     text.push('\n');
     if !report.processes.is_empty() {
         let _ = writeln!(text, "{}", style.quiet(LEGEND));
+    }
+    if arranged.rows.iter().any(|row| row.single().is_none()) {
+        let _ = writeln!(text, "{}", style.quiet(GROUPS));
     }
     for not_counted in &report.not_counted {
         let _ = writeln!(text, "{} {}", style.warning("not counted:"), plain(&not_counted.text));
@@ -65,26 +100,57 @@ pub fn render(report: &Report, style: Style) -> String {
     text
 }
 
+/// As wide as the table mostly is.
+const SPARKLINE: usize = 80;
+const SCOPES: usize = 8;
+
+fn over_time(timeline: &Timeline, style: Style) -> String {
+    let (most, at) = timeline.most().map_or((0, 0.0), |most| (most.used_bytes, most.seconds));
+    let title = format!("live over time, all together: at most {} after {}", bytes(most), seconds(at));
+    format!("{}\n  {}", style.strong(&title), timeline.sparkline(SPARKLINE))
+}
+
+/// What a program says of a heap of its own, which `malloc` does not see.
+fn published_heap(process: &Process, published: &Published, style: Style) -> String {
+    let when = if published.at_exit { "at exit" } else { "when it last published" };
+    let mut text = format!(
+        "{}, by itself: {} live {when}, peak {}, {} allocated ({})",
+        style.strong(&format!("{} ({})", plain(process.name()), process.pid)),
+        exact_bytes(published.used_bytes),
+        bytes(published.used_peak_bytes),
+        bytes(published.allocated_bytes_total),
+        plain(&published.backend),
+    );
+    let mut scopes: Vec<_> = published.scopes.iter().collect();
+    scopes.sort_by_key(|scope| std::cmp::Reverse(scope.used_bytes));
+    for scope in scopes.iter().take(SCOPES) {
+        let sign = if scope.used_bytes < 0 { "-" } else { "" };
+        let live = format!("{sign}{}", bytes(scope.used_bytes.unsigned_abs()));
+        let _ = write!(text, "\n  {live:>10}  {}", plain(&scope.path));
+    }
+    let more = published.scopes_total.saturating_sub(SCOPES as u64);
+    if more > 0 {
+        let _ = write!(text, "\n{}", style.quiet(&format!("  and {} more scopes", count(more))));
+    }
+    text
+}
+
 fn headline(report: &Report) -> String {
     let program = report.command.first().map_or("", |program| super::short_name(program));
-    let end = match (report.exit_code, report.signal) {
+    format!("zm: {} | {} | {} | {}", plain(program), report.backend, end(report), seconds(report.wall_seconds))
+}
+
+/// How the program ended: `exit 3`, `SIGSEGV`.
+pub fn end(report: &Report) -> String {
+    match (report.exit_code, report.signal) {
         (Some(code), _) => format!("exit {code}"),
         (None, Some(signal)) => signal_name(signal),
         (None, None) => "ended".to_owned(),
-    };
-    format!("zm: {} | {} | {end} | {}", plain(program), report.backend, seconds(report.wall_seconds))
+    }
 }
 
-fn processes(report: &Report, style: Style) -> String {
-    // A shell's fork is its program for the moment until the exec: a row for each would hide the others.
-    let (forks, mut shown): (Vec<&Process>, Vec<&Process>) =
-        report.processes.iter().partition(|process| process.became_program());
-    let cut = shown.len() > ROWS;
-    // Of equals, the first that started is first.
-    shown.sort_by_key(|process| std::cmp::Reverse(process.used_peak_bytes));
-    let ordered = shown.len() > 1;
-    let rest = shown.split_off(ROWS.min(shown.len()));
-
+fn processes(report: &Report, arranged: &Arranged, style: Style) -> String {
+    let Arranged { rows, more, forks } = arranged;
     let mut table = table(&[
         ("pid", CellAlignment::Right),
         ("program", CellAlignment::Left),
@@ -97,22 +163,24 @@ fn processes(report: &Report, style: Style) -> String {
         ("allocated", CellAlignment::Right),
         ("per second", CellAlignment::Right),
     ]);
-    for process in shown {
-        let sampled = if process.rss_peak_source == Some(RSS_FROM_SAMPLES) { ">" } else { "" };
+    for row in rows {
+        // What is about one process has no sum.
+        let one = row.single();
         table.add_row([
-            process.pid.to_string(),
-            name_with_end(process),
-            bytes(process.used_bytes),
-            bytes(process.used_peak_bytes),
-            bytes(process.mapped_peak_bytes),
-            process.rss_peak_bytes.map_or("?".to_owned(), |peak| format!("{sampled}{}", bytes(peak))),
-            process
-                .fragmentation_ratio
-                .filter(|_| process.used_peak_bytes >= RATIO_BYTES)
+            one.map_or(format!("{}x", count(row.count())), |process| process.pid.to_string()),
+            name_with_ends(row),
+            bytes(row.sum(|process| process.used_bytes)),
+            bytes(row.most(|process| process.used_peak_bytes)),
+            bytes(row.most(|process| process.mapped_peak_bytes)),
+            rss_peak(row),
+            one.filter(|process| process.used_peak_bytes >= RATIO_BYTES)
+                .and_then(|process| process.fragmentation_ratio)
                 .map_or("-".to_owned(), ratio),
-            count(process.allocations_total),
-            bytes(process.allocated_bytes_total),
-            process.allocated_bytes_per_second.filter(|_| process.seconds >= RATE_SECONDS).map_or("-".to_owned(), rate),
+            count(row.sum(|process| process.allocations_total)),
+            bytes(row.sum(|process| process.allocated_bytes_total)),
+            one.filter(|process| process.seconds >= RATE_SECONDS)
+                .and_then(|process| process.allocated_bytes_per_second)
+                .map_or("-".to_owned(), rate),
         ]);
     }
     if report.processes.len() > 1 {
@@ -130,24 +198,24 @@ fn processes(report: &Report, style: Style) -> String {
     }
     let before_total = lines.len() - usize::from(report.processes.len() > 1);
     let mut sums = Vec::new();
-    if cut {
-        sums.push(sum("more", &rest));
+    if !more.is_empty() {
+        sums.push(sum("more", more));
     }
     if !forks.is_empty() {
         sums.push(sum(
             if forks.len() == 1 { "fork that became a program" } else { "forks that became programs" },
-            &forks,
+            forks,
         ));
     }
     lines.splice(before_total..before_total, sums.iter().map(|line| style.quiet(line)));
-    if ordered {
+    if rows.len() > 1 {
         lines.insert(0, style.quiet("largest peak live first:"));
     }
     lines.join("\n")
 }
 
 /// `SIGSEGV`, or its number where it has no name here.
-fn signal_name(signal: i32) -> String {
+pub fn signal_name(signal: i32) -> String {
     let name = match signal {
         libc::SIGHUP => "SIGHUP",
         libc::SIGINT => "SIGINT",
@@ -182,15 +250,20 @@ fn sum(what: &str, processes: &[&Process]) -> String {
     format!("  and {number} {what}: {} live{each}, {} allocated", bytes(most), bytes(allocated))
 }
 
-fn name_with_end(process: &Process) -> String {
-    let name = plain(process.name());
-    match process.ended {
-        "killed" => format!("{name} (killed)"),
-        "replaced" => format!("{name} (then not counted)"),
-        "unknown" => format!("{name} (end not seen)"),
-        "running" => format!("{name} (running)"),
-        _ => name,
-    }
+/// `2.0 MiB`; `>` where more may have been missed, `?` where nothing is known.
+pub fn rss_peak(row: &Row) -> String {
+    row.rss_peak()
+        .map_or("?".to_owned(), |(peak, sampled)| format!("{}{}", if sampled { ">" } else { "" }, bytes(peak)))
+}
+
+/// The program's name, and how it ended if not in order.
+pub fn name_with_ends(row: &Row) -> String {
+    let name = plain(row.name());
+    let ends: Vec<String> = match row.single() {
+        Some(_) => row.ends().into_iter().map(|(end, _)| end.to_owned()).collect(),
+        None => row.ends().into_iter().map(|(end, of)| format!("{} {end}", count(of))).collect(),
+    };
+    if ends.is_empty() { name } else { format!("{name} ({})", ends.join(", ")) }
 }
 
 /// The process whose blocks are shown.
@@ -252,7 +325,7 @@ fn blocks(process: &Process, style: Style) -> String {
 }
 
 /// `25 to 28 B`, `1 to 1.25 MiB`; both ends to the byte while they are short.
-fn range(from: u64, to: u64) -> String {
+pub fn range(from: u64, to: u64) -> String {
     if to < 10_000 {
         return format!("{} to {} B", count(from), count(to));
     }
@@ -263,7 +336,8 @@ fn range(from: u64, to: u64) -> String {
     }
 }
 
-fn table(columns: &[(&str, CellAlignment)]) -> Table {
+/// A table without lines, its columns two blanks apart.
+pub fn table(columns: &[(&str, CellAlignment)]) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(columns.iter().map(|(name, _)| *name));
@@ -274,12 +348,13 @@ fn table(columns: &[(&str, CellAlignment)]) -> Table {
     table
 }
 
-fn lines(table: &Table) -> Vec<String> {
+/// Its lines, without blanks at their ends.
+pub fn lines(table: &Table) -> Vec<String> {
     table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// Names come from programs, which may have put anything into them: nothing that a terminal would obey.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
@@ -290,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_report_reads_like_this() {
-        let text = render(&example(), Style { colored: false });
+        let text = render(&example(), Style { colored: false }, Rows::Few);
         let expected = "\
 zm: sh | forward | exit 3 | 2.50 s
 
@@ -325,10 +400,23 @@ remark
             })
             .collect();
         report.totals = super::super::Totals::of(&report.processes);
-        let text = render(&report, Style { colored: false });
-        assert!(text.contains("\n  and 4,321 more: 4.2 KiB live at most in each, 16.9 GiB allocated\n"), "{text}");
-        assert!(text.contains("all 4,333"), "{text}");
-        assert_eq!(text.lines().filter(|line| line.contains("  sh  ")).count(), ROWS);
+        let text = render(&report, Style { colored: false }, Rows::Few);
+        let row = text.lines().find(|line| line.starts_with("  4,332x  sh ")).unwrap();
+        assert!(
+            row.contains(" 5.1 MiB ") && row.contains(" 4.2 KiB ") && row.ends_with("  16.9 GiB           -"),
+            "{text}"
+        );
+        assert!(text.contains("\n20x: so many processes") && text.contains("all 4,333"), "{text}");
+        assert_eq!(text.lines().filter(|line| line.contains("  sh  ")).count(), 2);
+
+        for (index, process) in report.processes.iter_mut().enumerate() {
+            process.exe = format!("/bin/{}", index % 20);
+        }
+        report.program_pid = 0;
+        let text = render(&report, Style { colored: false }, Rows::Few);
+        assert!(text.contains("\n  and 1,729 more: 4.2 KiB live at most in each, "), "{text}");
+        let text = render(&report, Style { colored: false }, Rows::Each);
+        assert!(!text.contains("more:") && !text.contains("20x:") && text.lines().count() > 4333, "{text}");
     }
 
     #[test]
@@ -338,7 +426,7 @@ remark
         (report.exit_code, report.signal) = (None, Some(libc::SIGSEGV));
         let process = &mut report.processes[0];
         (process.used_peak_bytes, process.used_bytes, process.seconds) = (2000, 1186, 0.009);
-        let text = render(&report, Style { colored: false });
+        let text = render(&report, Style { colored: false }, Rows::Few);
         let row = text.lines().find(|line| line.contains("  101  sh")).unwrap();
         assert!(row.ends_with(" -") && row.matches(" - ").count() == 1, "{text}");
         assert!(text.starts_with("zm: sh | forward | SIGSEGV | ") && !text.contains("largest peak"), "{text}");
@@ -354,8 +442,8 @@ remark
     fn names_cannot_command_the_terminal() {
         let mut report = example();
         report.processes[1].exe = "/tmp/\x1b[2Jevil\n".to_owned();
-        let text = render(&report, Style { colored: false });
+        let text = render(&report, Style { colored: false }, Rows::Few);
         assert!(text.contains("?[2Jevil?") && !text.contains('\x1b'), "{text}");
-        assert!(render(&report, Style { colored: true }).contains("\x1b[1mzm:"));
+        assert!(render(&report, Style { colored: true }, Rows::Few).contains("\x1b[1mzm:"));
     }
 }

@@ -3,18 +3,27 @@
 
 use super::inherited::Inherited;
 use crate::error::Error;
+use std::borrow::Cow;
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::null;
 
 /// A variable to change: its new value, or none to take it away.
-pub type Change = (&'static str, Option<OsString>);
+pub type Change = (Cow<'static, str>, Option<OsString>);
+
+/// What is put in place of standard input, output and error; those of zm, where there is none.
+pub type Streams = [Option<File>; 3];
 
 /// Starts `program`, with the environment changed so; gives its pid.
-pub fn launch(program: &[OsString], changes: &[Change], inherited: &Inherited) -> Result<libc::pid_t, Error> {
+pub fn launch(
+    program: &[OsString],
+    changes: &[Change],
+    streams: &Streams,
+    inherited: &Inherited,
+) -> Result<libc::pid_t, Error> {
     let arguments: Vec<CString> = program.iter().map(|argument| c_string(argument)).collect::<Result<_, _>>()?;
     let environment = environment(changes)?;
     let (arguments, environment) = (pointers(&arguments), pointers(&environment));
@@ -24,6 +33,12 @@ pub fn launch(program: &[OsString], changes: &[Change], inherited: &Inherited) -
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         inherited.restore();
+        for (number, stream) in (0..).zip(streams) {
+            if let Some(stream) = stream {
+                // SAFETY: two descriptors; the copy is kept on exec.
+                unsafe { libc::dup2(stream.as_raw_fd(), number) };
+            }
+        }
         // SAFETY: arrays of strings, each ended by a null pointer. What follows only runs when that failed.
         unsafe {
             libc::execvpe(arguments[0], arguments.as_ptr(), environment.as_ptr());

@@ -1,20 +1,28 @@
 //! `zm run`: the steps from the command line to the report.
 
+pub mod attend;
+mod follow;
 pub mod inherited;
 mod launch;
 pub mod signal;
+mod status;
 
-pub use signal::Outcome;
+pub use launch::{Change, Streams};
+pub use signal::{Ended, Outcome};
 
 use crate::backend::Backend;
 use crate::cli::Run;
 use crate::collect::{Collected, Collector, End, Image};
 use crate::error::Error;
-use crate::export::Export;
+use crate::export::{Destination, Outputs, json};
 use crate::inspect::{self, Inspection, Reason};
+use crate::record::Recorder;
+use crate::report::rows::Rows;
 use crate::report::text::{Style, render};
-use crate::report::{NotCounted, Process, RSS_FROM_SAMPLES, Report, SCHEMA, Totals};
+use crate::report::{NotCounted, Process, RSS_FROM_SAMPLES, Report, SCHEMA, Totals, csv, markdown, open_metrics};
 use crate::session::Session;
+use attend::Attend;
+use follow::Follow;
 use inherited::Inherited;
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -22,32 +30,82 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Instant;
-use zmalloc::ledger::SESSION_VARIABLE;
+use zmalloc::ledger::{LIMIT_VARIABLE, SESSION_VARIABLE};
 
 const PRELOAD_VARIABLE: &str = "LD_PRELOAD";
 const BACKEND_VARIABLE: &str = "ZMALLOC_BACKEND";
 
 /// Runs the program under the ledger, and reports.
-pub fn run(arguments: &Run, inherited: Inherited) -> Result<Outcome, Error> {
+pub fn run(arguments: &Run, inherited: &Inherited) -> Result<Outcome, Error> {
     let backend = Backend::find(&arguments.backend).map_err(Error::Backend)?;
-    let export = match &arguments.export_json {
-        Some(path) if path.as_os_str() == "-" => return Err(Error::ExportToStdout),
-        Some(path) => Some((path, Export::create(path).map_err(|error| Error::Export(path.clone(), error))?)),
-        None => None,
-    };
-    let inspection = Inspection::of(&arguments.program[0]);
+    let table = arguments.output.as_deref().map(Destination::open).transpose()?;
+    let exports = Outputs::open([
+        (arguments.export_json.as_deref(), json),
+        (arguments.export_csv.as_deref(), csv::write),
+        (arguments.export_markdown.as_deref(), markdown::write),
+        (arguments.export_openmetrics.as_deref(), open_metrics::write),
+    ])?;
+    let recorder = arguments.record.as_deref().map(Recorder::create).transpose()?;
+    let limit = arguments.limit.map(|bytes| (LIMIT_VARIABLE.into(), Some(bytes.to_string().into())));
+    let variables: Vec<Change> = limit.into_iter().collect();
+    let job = Job { variables: &variables, ..Job::counted(&arguments.program, &backend) };
+    let Observed { mut report, ended } = observe(&job, inherited, &mut Follow::new(arguments, recorder))?;
+    if let Some(bytes) = arguments.limit {
+        report.note_limit(bytes);
+    }
+    let table_written = write_table(&report, arguments, table);
+    exports.write(&report)?;
+    table_written?;
+    Ok(ended.outcome)
+}
+
+/// A program to run once.
+pub struct Job<'job> {
+    /// It, and its arguments.
+    pub program: &'job [OsString],
+    /// The allocator that it gets.
+    pub backend: &'job Backend,
+    /// Whether the ledger is preloaded. If not, the allocator is its own, and no heap figures are known.
+    pub is_counted: bool,
+    /// What its environment gets beside.
+    pub variables: &'job [Change],
+    /// What replaces its standard streams.
+    pub streams: Streams,
+}
+
+impl<'job> Job<'job> {
+    /// The program under the ledger, in the environment and with the streams of zm.
+    pub fn counted(program: &'job [OsString], backend: &'job Backend) -> Job<'job> {
+        Job { program, backend, is_counted: true, variables: &[], streams: Streams::default() }
+    }
+}
+
+/// A run that is over.
+pub struct Observed {
+    /// Its figures.
+    pub report: Report,
+    /// What the kernel says of it.
+    pub ended: Ended,
+}
+
+/// Runs a job to its end, with what goes on beside it.
+pub fn observe(job: &Job, inherited: &Inherited, attend: &mut impl Attend) -> Result<Observed, Error> {
+    let inspection = Inspection::of(&job.program[0]);
     let mut session = Session::create()?;
-    let changes = environment(&session, &backend, inspection.as_ref())?;
+    let mut changes =
+        if job.is_counted { environment(&session, job.backend, inspection.as_ref())? } else { Vec::new() };
+    changes.extend(job.variables.iter().cloned());
 
     let mut collector = Collector::new(session.directory());
     signal::hold();
     let started = Instant::now();
-    let program = launch::launch(&arguments.program, &changes, &inherited)?;
-    let ended = signal::wait(program, || collector.tick())
+    let program = launch::launch(job.program, &changes, &job.streams, inherited)?;
+    let pid = program as u32;
+    attend.begin(session.directory(), job.program, pid);
+    let ended = signal::wait(program, &mut collector, attend)
         .map_err(|error| Error::System("the program cannot be waited for", error))?;
     let wall_seconds = started.elapsed().as_secs_f64();
 
-    let pid = program as u32;
     let mut collected = collector.finish(pid);
     note_programs_end(&mut collected, pid, ended.outcome);
     if collected.running_unseen > 0 || collected.images.iter().any(|image| image.end == End::Running) {
@@ -55,35 +113,45 @@ pub fn run(arguments: &Run, inherited: Inherited) -> Result<Outcome, Error> {
     }
     let waited_peak = kernels_peak(&collected, pid, ended.resident_peak);
     let peak_of = |image: &Image| waited_peak.filter(|_| image.snapshot.pid == pid);
-    let processes: Vec<Process> = collected.images.iter().map(|image| Process::new(image, peak_of(image))).collect();
+    let timeline = attend.end(ended.outcome, &collected);
+    let first_ns = collected.images.first().map_or(0, |image| image.snapshot.started_ns);
+    let processes: Vec<Process> =
+        collected.images.iter().map(|image| Process::new(image, peak_of(image), first_ns)).collect();
     let (exit_code, signal) = match ended.outcome {
         Outcome::Code(code) => (Some(code), None),
         Outcome::Signal(signal) => (None, Some(signal)),
     };
     let report = Report {
         schema: SCHEMA,
-        command: arguments.program.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        command: job.program.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         program_pid: pid,
-        backend: backend.name.to_owned(),
-        backend_source: backend.source(),
+        backend: job.backend.name.to_owned(),
+        backend_source: job.backend.source(),
         exit_code,
         signal,
         wall_seconds,
+        limit_bytes: None,
         totals: Totals::of(&processes),
         not_counted: not_counted(&collected, inspection.as_ref(), pid),
         remarks: remarks(&processes, &collected, session.directory()),
         processes,
+        timeline,
     };
+    Ok(Observed { report, ended })
+}
 
-    let style = Style { colored: io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()) };
-    // Nobody may be there to read it; the program's end is passed on all the same.
-    let _ = io::stderr().write_all(render(&report, style).as_bytes());
-    if let Some((path, export)) = export {
-        let mut json = serde_json::to_vec_pretty(&report).expect("a report is plain data");
-        json.push(b'\n');
-        export.finish(&json).map_err(|error| Error::Export(path.clone(), error))?;
+fn write_table(report: &Report, arguments: &Run, table: Option<Destination>) -> Result<(), Error> {
+    if arguments.quiet {
+        return Ok(());
     }
-    Ok(ended.outcome)
+    let rows = if arguments.all { Rows::Each } else { Rows::Few };
+    if let Some(table) = table {
+        return table.write(render(report, Style { colored: false }, rows).as_bytes());
+    }
+    let style = Style::for_terminal(io::stderr().is_terminal());
+    // Nobody may be there to read it; the program's end is passed on all the same.
+    let _ = io::stderr().write_all(render(report, style, rows).as_bytes());
+    Ok(())
 }
 
 /// What the program's environment gets: the object, in front of what was preloaded anyway, and where to write.
@@ -109,9 +177,9 @@ fn environment(
         preload.push(other);
     }
     Ok(vec![
-        (PRELOAD_VARIABLE, Some(preload)),
-        (SESSION_VARIABLE, Some(session.directory().into())),
-        (BACKEND_VARIABLE, backend.variable.map(OsString::from)),
+        (PRELOAD_VARIABLE.into(), Some(preload)),
+        (SESSION_VARIABLE.into(), Some(session.directory().into())),
+        (BACKEND_VARIABLE.into(), backend.variable.map(OsString::from)),
     ])
 }
 
@@ -137,14 +205,22 @@ fn note_programs_end(collected: &mut Collected, pid: u32, outcome: Outcome) {
 fn kernels_peak(collected: &Collected, pid: u32, peak: u64) -> Option<u64> {
     let images = collected.images.iter().filter(|image| image.snapshot.pid == pid).count();
     let replaced = collected.images.iter().any(|image| image.snapshot.pid == pid && image.end == End::Replaced);
-    // The kernel counts the fork of zm that the program began as; what is above it is the program's own.
+    Some(peak).filter(|&peak| images == 1 && !replaced && peak > own_peak())
+}
+
+/// The same of a program that was run without a ledger: the largest of it and its children, if it can be told.
+pub fn kernels_peak_alone(ended: &Ended) -> Option<u64> {
+    Some(ended.resident_peak).filter(|&peak| peak > own_peak())
+}
+
+/// What zm itself had: the kernel counts the fork of zm that the program began as, so what is above is the program's.
+fn own_peak() -> u64 {
     // SAFETY: plain data, and its place.
-    let own = unsafe {
+    unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &mut usage);
         usage.ru_maxrss as u64 * 1024
-    };
-    (images == 1 && !replaced && peak > own).then_some(peak)
+    }
 }
 
 /// What is known not to be counted: of the program from its file, of all processes from what they say.
@@ -169,7 +245,11 @@ fn not_counted(collected: &Collected, inspection: Option<&Inspection>, pid: u32)
         }
     }
     for image in collected.images.iter().filter(|image| image.end == End::Replaced) {
-        list.push(NotCounted::new(&image.snapshot.executable, Some(image.snapshot.pid), Reason::Replaced));
+        let exe = &image.snapshot.executable;
+        // Once for each program, here too.
+        if !list.iter().any(|known| known.exe == *exe && known.reason == Reason::Replaced.name()) {
+            list.push(NotCounted::new(exe, Some(image.snapshot.pid), Reason::Replaced));
+        }
     }
     list
 }
@@ -186,9 +266,7 @@ fn remarks(processes: &[Process], collected: &Collected, directory: &Path) -> Ve
         );
     }
     if processes.iter().any(|process| process.ended == "unknown") {
-        remarks.push(
-            "(end not seen): killed, or became a program that is not counted, or ended by a raw system call".to_owned(),
-        );
+        remarks.push("(end not seen): killed, or ended or became another program by a raw system call".to_owned());
     }
     remarks.extend(mapped_itself(processes));
     let running = processes.iter().filter(|process| process.ended == "running").count();
@@ -209,7 +287,7 @@ fn remarks(processes: &[Process], collected: &Collected, directory: &Path) -> Ve
 }
 
 /// Of the process that mapped the most by itself, if that is far above its heap: where its memory is.
-fn mapped_itself(processes: &[Process]) -> Option<String> {
+pub fn mapped_itself(processes: &[Process]) -> Option<String> {
     const MUCH: u64 = 8 << 20;
     let is_most = |process: &&Process| {
         process.mapped_peak_bytes > MUCH && process.mapped_peak_bytes / 4 > process.used_peak_bytes

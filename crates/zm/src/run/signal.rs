@@ -1,7 +1,9 @@
 //! Waiting for the program, and standing in for it: signals sent to zm are the program's, and zm stops, goes on and
 //! dies as the program does.
 
+use super::attend::Attend;
 use super::inherited::set_of;
+use crate::collect::Collector;
 use std::io;
 use std::mem::zeroed;
 use std::ptr::null_mut;
@@ -22,6 +24,12 @@ pub struct Ended {
     pub outcome: Outcome,
     /// The kernel's peak of its resident memory: at least that of zm itself, from which it was forked.
     pub resident_peak: u64,
+    /// Processor time of the program, and of its children as far as it waited for them.
+    pub cpu: Duration,
+    /// Page faults of the same, with those that needed no reading.
+    pub page_faults: u64,
+    /// The last signal that was sent to zm meanwhile and might have ended it.
+    pub interrupted_by: Option<i32>,
 }
 
 /// Signals that mean the program when they are sent to zm.
@@ -41,6 +49,9 @@ const FORWARDED: [libc::c_int; 11] = [
     libc::SIGTTOU,
 ];
 
+/// Those by which people end what runs.
+const ENDING: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
 /// Signals are taken by [`wait`] from here on; before the program starts, so that none is lost.
 pub fn hold() {
     // SAFETY: a set of signals that may be blocked.
@@ -49,16 +60,20 @@ pub fn hold() {
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set_of(&[libc::SIGCHLD]), null_mut()) };
 }
 
-/// Waits for the program's end. Meanwhile calls `tick`, which says when it wants to be called next.
-pub fn wait(program: libc::pid_t, mut tick: impl FnMut() -> Duration) -> io::Result<Ended> {
+/// Waits for the program's end, and calls meanwhile what goes on beside it.
+pub fn wait(program: libc::pid_t, collector: &mut Collector, attend: &mut impl Attend) -> io::Result<Ended> {
     let mut signals = FORWARDED.to_vec();
     signals.push(libc::SIGCHLD);
     let signals = set_of(&signals);
-    let mut pause = tick();
+    let mut pause = attend.tick(program as u32, collector);
+    let (mut interrupted_by, mut is_due) = (None, false);
     loop {
         // A SIGCHLD that was merged with an earlier one, or taken before: looking costs next to nothing.
-        if let Some(ended) = look(program)? {
-            return Ok(ended);
+        if let Some(ended) = look(program, attend)? {
+            return Ok(Ended { interrupted_by, ..ended });
+        }
+        if std::mem::take(&mut is_due) {
+            pause = attend.tick(program as u32, collector);
         }
         let limit =
             libc::timespec { tv_sec: pause.as_secs().try_into().unwrap_or(1), tv_nsec: pause.subsec_nanos().into() };
@@ -66,15 +81,19 @@ pub fn wait(program: libc::pid_t, mut tick: impl FnMut() -> Duration) -> io::Res
         let mut information: libc::siginfo_t = unsafe { zeroed() };
         // SAFETY: a set, a place for the answer, and a time.
         match unsafe { libc::sigtimedwait(&signals, &mut information, &limit) } {
-            libc::SIGCHLD => {}
+            // Of the program, or of another process that zm started meanwhile.
+            libc::SIGCHLD => is_due = true,
             signal if signal > 0 => {
+                if ENDING.contains(&signal) {
+                    interrupted_by = Some(signal);
+                }
                 if !the_program_has_it(signal, &information) {
                     // SAFETY: our child, not yet waited for, so the pid is still its.
                     unsafe { libc::kill(program, signal) };
                 }
             }
             // The time is up, or zm was stopped and goes on.
-            _ => pause = tick(),
+            _ => is_due = true,
         }
     }
 }
@@ -88,7 +107,7 @@ fn the_program_has_it(signal: libc::c_int, information: &libc::siginfo_t) -> boo
 }
 
 /// What became of the program: ended, or stopped (then zm stops too), or neither.
-fn look(program: libc::pid_t) -> io::Result<Option<Ended>> {
+fn look(program: libc::pid_t, attend: &mut impl Attend) -> io::Result<Option<Ended>> {
     loop {
         let mut status = 0;
         // SAFETY: plain data.
@@ -102,18 +121,31 @@ fn look(program: libc::pid_t) -> io::Result<Option<Ended>> {
                     return Err(error);
                 }
             }
-            _ if libc::WIFSTOPPED(status) => stop_along(program, libc::WSTOPSIG(status)),
+            _ if libc::WIFSTOPPED(status) => {
+                attend.before_stop();
+                stop_along(program, libc::WSTOPSIG(status));
+            }
             _ => {
                 let outcome = if libc::WIFSIGNALED(status) {
                     Outcome::Signal(libc::WTERMSIG(status))
                 } else {
                     Outcome::Code(libc::WEXITSTATUS(status))
                 };
-                // In KiB, on Linux.
-                return Ok(Some(Ended { outcome, resident_peak: usage.ru_maxrss as u64 * 1024 }));
+                return Ok(Some(Ended {
+                    outcome,
+                    // In KiB, on Linux.
+                    resident_peak: usage.ru_maxrss as u64 * 1024,
+                    cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
+                    page_faults: (usage.ru_minflt + usage.ru_majflt) as u64,
+                    interrupted_by: None,
+                }));
             }
         }
     }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
 }
 
 /// Stops zm by the signal that stopped the program, so that a shell sees its job stopped; and when the shell lets zm

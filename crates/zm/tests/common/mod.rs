@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod terminal;
+
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
