@@ -36,6 +36,7 @@ fn pair<const BYTES: usize>(pairs: usize, _: u64) -> usize {
 /// Keeps 100,000 blocks of 16 to 1024 bytes, and replaces one at random each time.
 fn working_set(pairs: usize, seed: u64) -> usize {
     const BLOCKS: usize = 100_000;
+    turn(0);
     let mut random = Random(seed | 1);
     let take = |random: &mut Random| {
         let layout = Layout::from_size_align(16 + random.next() as usize % 1009, 8).unwrap();
@@ -47,7 +48,10 @@ fn working_set(pairs: usize, seed: u64) -> usize {
     };
     let mut blocks: Vec<_> = (0..BLOCKS).map(|_| take(&mut random)).collect();
     let start = thread_nanoseconds();
-    for _ in 0..pairs {
+    for pair in 0..pairs {
+        if pair % 64 == 0 {
+            turn(pair / 64);
+        }
         let at = random.next() as usize % BLOCKS;
         let (block, layout) = blocks[at];
         // SAFETY: a live block and its layout.
@@ -60,6 +64,15 @@ fn working_set(pairs: usize, seed: u64) -> usize {
         unsafe { dealloc(block, layout) };
     }
     pairs
+}
+
+/// Called by the working set at its start and after every 64 replacements, for those who change something then.
+pub static TURN: std::sync::OnceLock<fn(usize)> = std::sync::OnceLock::new();
+
+fn turn(number: usize) {
+    if let Some(turn) = TURN.get() {
+        turn(number);
+    }
 }
 
 /// Grows a vector to 256 KiB by doubling.

@@ -130,8 +130,8 @@ fn redis_seconds(preload: &str, session: &std::path::Path, folder: &std::path::P
 
 /// What is run, each by `sh -c` in a folder with a git repository, a C file and a JSON file.
 const PROGRAMS: &[(&str, &str)] = &[
-    ("python3 JSON", "exec python3 json_round_trip.py"),
-    ("python3 JSON, PYTHONMALLOC=malloc", "PYTHONMALLOC=malloc exec python3 json_round_trip.py"),
+    ("python3 JSON", "exec ./python3 json_round_trip.py"),
+    ("python3 JSON, PYTHONMALLOC=malloc", "PYTHONMALLOC=malloc exec ./python3 json_round_trip.py"),
     (
         "sqlite3",
         "exec sqlite3 :memory: 'create table t(a integer primary key, b text, c real);
@@ -142,10 +142,14 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("gcc -O2", "exec gcc -O2 -c big.c -o big.o"),
     ("git repack", "exec git -C repository repack -adfq --threads=1"),
     ("jq", "exec jq 'group_by(.kind) | map({kind: .[0].kind, n: length, sum: (map(.value) | add)})' data.json"),
+    // What starting a process costs, and nothing else.
+    ("sh, 200 processes", "i=0; while [ $i -lt 100 ]; do /bin/true; (/bin/true; :); i=$((i+1)); done"),
 ];
 
 fn prepare(folder: &std::path::Path) {
     let script = r#"
+# Python itself: what is first in the path may be a script of dozens of processes that looks for it.
+printf '#!/bin/sh\nexec %s "$@"\n' "$(python3 -c 'import sys; print(sys.executable)')" > python3 && chmod +x python3
 cat > json_round_trip.py <<'P'
 import json
 data = [{"id": i, "name": "item %d" % i, "tags": ["a%d" % (i % 7), "b"], "value": i * 1.5} for i in range(60000)]
