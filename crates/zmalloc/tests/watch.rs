@@ -118,11 +118,13 @@ fn a_soft_limit_alone_is_noticed<B: Backend>() {
 
 /// The library may look just while the block is admitted and does not live yet.
 fn a_large_block_right_after_the_use_fell_is_noticed<B: Backend>() {
+    println!("{}", B::NAME);
     let told = Told::default();
     let _watch = told.watch();
-    set(Some(8 * MIB), Some(16 * MIB));
+    // Medium from 7.5 MiB on, critical from more than 9. A power of two: what snmalloc charges is one.
+    set(Some(5 * MIB), Some(10 * MIB));
     for _ in 0..30 {
-        let held = Block::<B>::new(13 * MIB).unwrap();
+        let held = Block::<B>::new(8 * MIB).unwrap();
         told.until(Level::Medium);
         drop(held);
         told.until(Level::Normal);

@@ -193,7 +193,8 @@ fn tell() {
 
 fn run() {
     loop {
-        TOLD.store(false, Ordering::Release);
+        // Before anything is looked at: who changes it after that tells again.
+        TOLD.swap(false, Ordering::SeqCst);
         let interval = look();
         match interval {
             Some(interval) => std::thread::park_timeout(interval),
@@ -209,15 +210,16 @@ fn look() -> Option<Duration> {
     let resident = resident::look();
     let before = level();
     let counted_before = Level::from_number(COUNTED.load(Ordering::Relaxed));
-    let thresholds = limit_bytes_soft().map(|soft| Thresholds::new(soft, limit_bytes_hard()));
+    let thresholds_now = || limit_bytes_soft().map(|soft| Thresholds::new(soft, limit_bytes_hard()));
     let mut used = ledger::used_memory();
     let (counted, is_under_way) = loop {
+        let thresholds = thresholds_now();
         let counted = thresholds.map_or(Level::Normal, |thresholds| thresholds.level(used, counted_before));
         let rises_above = thresholds.map_or(limits::NONE, |thresholds| thresholds.rises_above(counted));
         let is_under_way = ledger::watch_above(rises_above, tell);
-        // A rise from here on is told; one before that is seen now.
+        // A rise from here on is told; one before that is seen now. What rose under new limits is not measured by the old.
         used = ledger::used_memory();
-        if used <= rises_above {
+        if used <= rises_above && thresholds == thresholds_now() {
             break (counted, is_under_way);
         }
     };
