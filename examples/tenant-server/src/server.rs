@@ -100,20 +100,26 @@ async fn put_document(
 /// Tells a tenant that it is over its soft limit.
 const NEAR_LIMIT: HeaderName = HeaderName::from_static("x-near-memory-limit");
 
-/// A body as one block, unless the tenant goes over its limit with it. Then what was read is dropped, and so is the rest
-/// as it comes, since most clients look for an answer only when they have sent all.
+/// A body as one block, unless the tenant goes over its limit with it or there is no memory for it. Then what was read is
+/// dropped, and so is the rest as it comes, since most clients look for an answer only when they have sent all.
 async fn read(mut body: Body, tenant: &Tenant) -> Result<Held<Vec<u8>>, Response> {
     let scope = &tenant.documents.scope;
     let mut document = Held::new(scope, Vec::new());
-    let (mut unread, mut over) = (UNREAD_BYTES, None);
+    let (mut unread, mut refusal) = (UNREAD_BYTES, None);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response())?;
         let Some(data) = frame.data_ref() else { continue };
-        if over.is_none() {
-            scope.run(|| document.extend_from_slice(data));
-            over = tenant.scope.check_limit_hard().err();
+        if refusal.is_none() {
+            let reserved = scope.run(|| document.try_reserve(data.len()));
+            refusal = match reserved {
+                Err(_) => Some(no_memory()),
+                Ok(()) => {
+                    document.extend_from_slice(data);
+                    tenant.scope.check_limit_hard().err().map(|over| refused(&over))
+                }
+            };
         }
-        if over.is_some() {
+        if refusal.is_some() {
             scope.run(|| *document = Vec::new());
             match unread.checked_sub(data.len()) {
                 Some(left) => unread = left,
@@ -121,10 +127,7 @@ async fn read(mut body: Body, tenant: &Tenant) -> Result<Held<Vec<u8>>, Response
             }
         }
     }
-    match over {
-        None => Ok(document),
-        Some(over) => Err(refused(&over)),
-    }
+    refusal.map_or(Ok(document), Err)
 }
 
 const UNREAD_BYTES: usize = 1 << 20;
@@ -189,6 +192,12 @@ fn refused(over: &OverBudget) -> Response {
     let mut why = serde_json::to_value(over).expect("figures and names");
     why["error"] = over.to_string().into();
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], axum::Json(why)).into_response()
+}
+
+/// 503 where not the tenant but the process has no more.
+fn no_memory() -> Response {
+    let why = "there is no memory for this now\n";
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], why).into_response()
 }
 
 fn not_found(what: &str) -> Response {
