@@ -606,6 +606,12 @@ fn what_is_no_future_can_look_at_the_limit_too() {
     scope.set_limit_bytes_hard(Some(held.charged - 1));
     let error = scope.check_limit_hard().unwrap_err();
     assert_eq!((error.live_bytes, error.limit_bytes), (held.charged as i64, held.charged - 1));
+    // What is within has no more than what is around it; what is beside it is asked the same.
+    let within = scope.child("beside").child("within");
+    within.set_limit_bytes_hard(Some(1 << 20));
+    assert_eq!(within.check_limit_hard(), Err(error));
+    scope.set_limit_bytes_hard(None);
+    assert_eq!(within.check_limit_hard(), Ok(()));
 }
 
 #[cfg(feature = "serde")]

@@ -6,7 +6,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 
 /// A future in a scope, as [`Scoped`], that ends with [`OverBudget`] if the scope's live bytes, children included, are
-/// above its hard limit after a poll; see [`Scope::budgeted`].
+/// above its hard limit after a poll, or those of a scope around it above theirs; see [`Scope::budgeted`].
 ///
 /// What the future held is dropped before the error is given out, and credited in the scope. Other futures go on; those of
 /// the same scope that are polled while it is over its limit end too. A future that is ready at that poll is not

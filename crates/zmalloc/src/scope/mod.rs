@@ -262,8 +262,9 @@ impl Scope {
         self.node.limit_hard().set(limit);
     }
 
-    /// Whether the live bytes, children included, are at most the hard limit, as they are if there is none; freshness as
-    /// [`live_bytes`](Scope::live_bytes). For work that can be refused before it starts, or that is no future.
+    /// Whether the live bytes, children included, are at most the hard limit, as they are if there is none, and so for each
+    /// scope around it; freshness as [`live_bytes`](Scope::live_bytes). For work that can be refused before it starts, or
+    /// that is no future.
     ///
     /// Cost: a few nanoseconds; if they are above, that of [`figures`](Scope::figures), and it allocates.
     ///

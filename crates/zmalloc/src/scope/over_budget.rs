@@ -1,9 +1,9 @@
 //! Why a budgeted future ended.
 
-use super::Scope;
+use super::{Scope, settle, snapshot};
 use core::fmt;
 
-/// A scope is over its hard limit: why a [budgeted](Scope::budgeted) future ended, or what
+/// A scope, or one around it, is over its hard limit: why a [budgeted](Scope::budgeted) future ended, or what
 /// [`check_limit_hard`](Scope::check_limit_hard) saw.
 ///
 /// With the feature `serde` it serializes under the names of its fields.
@@ -11,7 +11,7 @@ use core::fmt;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct OverBudget {
-    /// The scope's [path](Scope::path).
+    /// The [path](Scope::path) of the scope that is over its limit: the innermost, if several are.
     pub path: String,
     /// Its hard limit, in bytes.
     pub limit_bytes: u64,
@@ -36,14 +36,15 @@ impl OverBudget {
     /// How many children an error names.
     pub const LARGEST: usize = 3;
 
-    /// What there is to say of a scope that is over its limit.
+    /// What there is to say if a scope or one around it is over its limit.
     pub(super) fn of(scope: &Scope) -> Option<OverBudget> {
-        let limit_bytes = scope.limit_bytes_hard()?;
-        let live_bytes = scope.live_bytes();
-        if i128::from(live_bytes) <= i128::from(limit_bytes) {
-            return None;
-        }
-        let figures = scope.figures();
+        settle();
+        let mut around = core::iter::successors(Some(scope.node), |node| node.parent());
+        let (node, limit_bytes, live_bytes) = around.find_map(|node| {
+            let (limit, live) = (node.limit_hard().get()?, node.live_total());
+            (i128::from(live) > i128::from(limit)).then_some((node, limit, live))
+        })?;
+        let figures = snapshot::figures_of(node);
         let children = figures.children.into_iter();
         let mut largest_children: Vec<ChildUse> =
             children.map(|child| ChildUse { path: child.path, live_bytes: child.total.live_bytes }).collect();
