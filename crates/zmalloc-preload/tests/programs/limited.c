@@ -29,8 +29,8 @@ static void *make(unsigned kind, size_t size) {
     case 2: block = aligned_alloc(4096, (size + 4095) / 4096 * 4096); break;
     case 3: block = memalign(32, size); break;
     case 4: block = realloc(NULL, size); break;
-    /* A small one that may be charged as much as it is aligned. */
-    case 5: block = memalign(262144, size % 700 + 1); break;
+    /* A small one, that may be charged as much as it is aligned. */
+    case 5: block = memalign(262144, size); break;
     default: block = malloc(size);
     }
     if (!block) {
@@ -50,7 +50,7 @@ static void *work(void *seed) {
         state = state * 1664525u + 1013904223u;
         at = (state >> 8) % 400;
         kind = (state >> 16) % 12;
-        size = 1 + (state >> 10) % ((state >> 20) % 50 ? 700 : 300000);
+        size = 1 + (state >> 10) % (kind == 5 || (state >> 20) % 50 ? 700 : 300000);
         if (own[at] && kind == 11) {
             void *resized;
             forget(own[at]);
