@@ -2,6 +2,7 @@
 
 use crate::check::arguments::Check;
 use crate::compare::arguments::Compare;
+use crate::control::{Purge, Set};
 use crate::manual::{Completions, Man};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -25,6 +26,10 @@ pub enum Command {
     Compare(Compare),
     #[command(about = "Run a program and fail if its heap is over a limit, or has grown")]
     Check(Check),
+    #[command(about = "Change what a running process may have")]
+    Set(Set),
+    #[command(about = "Have a running process give unused memory back")]
+    Purge(Purge),
     #[command(about = "Look at every process under the ledger, live")]
     Top(crate::top::Top),
     #[command(about = "Tell what a recording has of a run")]
@@ -90,10 +95,28 @@ pub struct Run {
     /// Let no process have more than SIZE bytes live at once, like 512M: what would be more is refused.
     ///
     /// The call answers null, with ENOMEM, as if memory had run out; what the program makes of it is its own. Of each process
-    /// by itself, to the byte, and of what is counted alone: not of what it maps itself. A request may be refused up to
-    /// 64 KiB early for each of its threads; a resize needs room for the old block and the new one. The report says what was refused, and when first.
+    /// by itself, to the byte, and of what is counted alone: see --limit-mapped. A request may be refused up to 64 KiB early for
+    /// each of its threads; a resize needs room for the old block and the new one. The report says what was refused, and
+    /// when first.
     #[arg(long, value_name = "SIZE", value_parser = crate::quantity::bytes)]
     pub limit: Option<u64>,
+
+    /// Let the program and all its children together have no more than SIZE bytes live at once.
+    ///
+    /// As --limit, which may be given beside it, of the sum over all processes. A fork needs as much again as the process
+    /// holds, and is refused with ENOMEM where that is not left. A request may be refused early by what other processes
+    /// keep in hand: a 32nd of SIZE over all of them, at most 1 MiB each, or 64 KiB each where that is more. Not for
+    /// processes in another PID namespace.
+    #[arg(long, value_name = "SIZE", value_parser = crate::quantity::bytes)]
+    pub limit_tree: Option<u64>,
+
+    /// What to do when a limit is reached.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub at_limit: AtLimit,
+
+    /// Have the limits count what a program maps itself as well, like an allocator of its own.
+    #[arg(long)]
+    pub limit_mapped: bool,
 
     /// Sample what all processes hold, every so many milliseconds: a timeline in the JSON, and a row of bars in the table.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
@@ -110,6 +133,32 @@ pub struct Run {
     pub program: Vec<OsString>,
 }
 
+/// What is done when a limit is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AtLimit {
+    /// Refuse what would be more
+    #[default]
+    Refuse,
+    /// Stop the process by SIGSTOP, once: look at it, give it more with `zm set`, then `kill -CONT` it
+    Stop,
+    /// Say so in the report, and refuse nothing
+    Report,
+    /// Kill the process by SIGKILL
+    Kill,
+}
+
+impl AtLimit {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            AtLimit::Refuse => "refuse",
+            AtLimit::Stop => "stop",
+            AtLimit::Report => "report",
+            AtLimit::Kill => "kill",
+        }
+    }
+}
+
 /// What somebody may have wanted to type who gave a command too little.
 pub fn example(command: &str) -> &'static str {
     match command {
@@ -118,6 +167,8 @@ pub fn example(command: &str) -> &'static str {
         "completions" => "zm completions bash",
         "man" => "zm man .",
         "show" => "zm show box",
+        "set" => "zm set 4711 limit=512M",
+        "purge" => "zm purge 4711",
         _ => "zm run -- sort big.txt",
     }
 }
@@ -144,6 +195,7 @@ Examples:
   zm run --all -o heaps.txt -- make -j8
   zm run --quiet --export-openmetrics heap.prom -- ./nightly-job
   zm run --limit 512M -- python3 app.py
+  zm run --limit-tree 2G --at-limit kill -- make -j8
   zm run --interval 100 -- ./server
   zm run --record box -- ./server
 

@@ -13,6 +13,7 @@ mod check;
 mod cli;
 mod collect;
 mod compare;
+mod control;
 mod error;
 mod export;
 mod format;
@@ -61,6 +62,8 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     };
     let done = match cli.command {
         Command::Run(arguments) => run::run(&arguments, &inherited),
+        Command::Set(arguments) => control::set(&arguments),
+        Command::Purge(arguments) => control::purge(&arguments),
         Command::Top(arguments) => top::top(&arguments),
         Command::Show(arguments) => record::show(&arguments),
         Command::Check(arguments) => check::check(&arguments, &inherited),

@@ -5,7 +5,7 @@ use common::{Scratch, zm};
 use std::fs;
 use std::process::{Command, Stdio};
 
-const COMMANDS: [&str; 7] = ["run", "compare", "check", "completions", "man", "top", "show"];
+const COMMANDS: [&str; 9] = ["run", "compare", "check", "completions", "man", "top", "show", "set", "purge"];
 
 #[test]
 fn every_shell_gets_its_script() {
@@ -46,7 +46,7 @@ fn every_command_has_a_page_with_examples() {
         assert!(text.contains(".SH NAME") && text.contains(".SH \"EXAMPLES AND EXIT STATUS\""), "{page}: {text}");
         assert!(!text.contains("EXTRA"), "{page}");
     }
-    assert_eq!(fs::read_dir(&directory).unwrap().count(), 8);
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), COMMANDS.len() + 1);
     let output = zm().args(["man", "/no/such/directory"]).output().unwrap();
     assert_eq!(output.status.code(), Some(125));
     let text = String::from_utf8_lossy(&output.stderr);

@@ -4,7 +4,7 @@
 //! use of it, tens of KiB, right before the fork, and the child begins with that copy, which the fork made its own.
 
 use crate::errno::KeepErrno;
-use crate::{mapped, session};
+use crate::{mapped, session, tree};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use zmalloc::ledger::Segment;
@@ -21,6 +21,7 @@ pub(crate) fn watch() {
 pub(crate) extern "C" fn before() {
     let _errno = KeepErrno::new();
     mapped::lock();
+    tree::before_fork();
     let Some(segment) = session::segment().filter(|_| session::is_shared()) else { return };
     let mut copy = COPY.load(Ordering::Relaxed);
     if copy.is_null() {
@@ -61,6 +62,7 @@ pub(crate) extern "C" fn after_in_child() {
         segment.inherit();
     }
     session::publish(segment, pid, started_ns);
+    tree::after_fork_in_child();
 }
 
 /// A file of the child's own that holds what the parent held, or null.

@@ -33,6 +33,7 @@ compile_error!(
 );
 
 mod arena;
+mod at_limit;
 mod beneath;
 mod end;
 mod environment;
@@ -44,5 +45,7 @@ mod global;
 mod mapped;
 mod object;
 mod real;
+mod requests;
 mod session;
 mod start;
+mod tree;

@@ -123,6 +123,24 @@ pub(crate) fn is_shared() -> bool {
     IS_SHARED.load(Ordering::Relaxed)
 }
 
+/// Opens a file of the session's directory, to read and write: `name` begins with a slash and ends with 0. Only while starting.
+pub(crate) fn open_beside(name: &[u8]) -> Option<c_int> {
+    static PATH: Global<Text<4096>> = Global::new(Text::EMPTY);
+    if !has_directory() {
+        return None;
+    }
+    // SAFETY: the caller is alone; the directory is written only while starting.
+    let (path, directory) = unsafe { (&mut *PATH.get(), (*ORIGIN.get()).directory.get()) };
+    path.length = 0;
+    if ![directory, name].iter().all(|piece| path.append(piece)) {
+        return None;
+    }
+    let flags = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    // SAFETY: a path that ends with 0.
+    let file = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.bytes.as_ptr(), flags) as c_int };
+    (file >= 0).then_some(file)
+}
+
 /// Whether a forked child should try to publish a segment of its own.
 pub(crate) fn has_directory() -> bool {
     // SAFETY: written only while starting, before this.
@@ -303,7 +321,7 @@ fn read_link(path: &CStr, buffer: &mut [u8]) -> usize {
     length.max(0) as usize
 }
 
-fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+pub(crate) fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut unused = digits.len();
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;

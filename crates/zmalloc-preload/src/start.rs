@@ -1,7 +1,7 @@
 //! The start: at the first call of the family, or when the loader runs our constructor, whichever comes first.
 
 use crate::errno::KeepErrno;
-use crate::{beneath, fork, mapped, session};
+use crate::{at_limit, beneath, fork, mapped, session};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 const NOT_YET: usize = 0;
@@ -40,7 +40,8 @@ fn start() {
     session::open(name);
     mapped::begin();
     beneath::begin();
-    beneath::limited::begin();
+    at_limit::begin();
+    mapped::begin_limit();
 }
 
 /// A program whose first call comes late, or never, is published as well.

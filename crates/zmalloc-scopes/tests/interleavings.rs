@@ -142,7 +142,8 @@ impl Model {
         if drops {
             return self.end(at, task);
         }
-        let over = |model: &Model| model.live(task.scope) > LIMIT;
+        // Its own, or that of one around it.
+        let over = |model: &Model| (0..=task.scope).any(|scope| model.live(scope) > LIMIT);
         if matches!(task.kind, Kind::BudgetedStream) && over(self) {
             return self.end(at, task);
         }

@@ -8,7 +8,7 @@ use crate::compare::arguments::Compare;
 use crate::error::Error;
 use crate::report::{NotCounted, Process, Report};
 use crate::run::inherited::Inherited;
-use crate::run::{self, Ended, Job, Observed, Outcome};
+use crate::run::{self, Ended, Job, Limits, Observed, Outcome};
 use serde::Serialize;
 use std::fs::File;
 use std::hash::Hasher;
@@ -107,6 +107,7 @@ pub fn trial(
         backend: &row.backend,
         is_counted: row.is_counted,
         variables: &changes,
+        limits: Limits::default(),
         streams: [
             Some(input.open().map_err(|error| Error::System("standard input cannot be read again", error))?),
             Some(output.try_clone().map_err(system)?),

@@ -9,7 +9,6 @@ pub mod text;
 pub mod timeline;
 
 use crate::collect::{End, Image};
-use crate::format;
 use crate::inspect::Reason;
 use published::Published;
 use serde::Serialize;
@@ -31,6 +30,8 @@ pub struct Report {
     pub signal: Option<i32>,
     pub wall_seconds: f64,
     pub limit_bytes: Option<u64>,
+    pub tree_limit: Option<TreeLimit>,
+    pub at_limit: Option<&'static str>,
     pub totals: Totals,
     pub processes: Vec<Process>,
     pub not_counted: Vec<NotCounted>,
@@ -39,31 +40,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// Says that each process had this limit, and whom it refused something.
-    pub fn note_limit(&mut self, bytes: u64) {
-        self.limit_bytes = Some(bytes);
-        let limit = format::bytes(bytes);
-        let refused = self.processes.iter().filter(|process| process.refusals > 0);
-        let remarks = refused.map(|process| {
-            let (name, pid, count) = (process.name(), process.pid, process.refusals);
-            let requests =
-                if count == 1 { "a request".to_owned() } else { format!("{} requests", format::count(count)) };
-            let first = process.refused_first_seconds.map_or(String::new(), |at| {
-                let first = if count == 1 { "" } else { "the first " };
-                format!(", {first}after {}", format::seconds(at))
-            });
-            format!("{name} ({pid}): the limit of {limit} refused {requests}{first}")
-        });
-        let mut remarks: Vec<String> = remarks.collect();
-        if remarks.is_empty() {
-            remarks.push(format!("the limit of {limit} refused nothing"));
-        }
-        if !self.not_counted.is_empty() {
-            remarks.push("the limit does not hold for what is not counted".to_owned());
-        }
-        self.remarks.extend(remarks);
-    }
-
     /// Why the program itself is not counted, or not to its end. A Go program is, as far as it goes.
     pub fn program_not_counted(&self) -> Option<&str> {
         let is_why = |entry: &&NotCounted| entry.pid == Some(self.program_pid) && entry.reason != Reason::Go.name();
@@ -73,6 +49,24 @@ impl Report {
         let is_seen = self.processes.iter().any(|process| process.pid == self.program_pid);
         (!is_seen).then_some("it left no ledger")
     }
+}
+
+/// The limit of all processes together, and what it refused.
+#[derive(Debug, Serialize)]
+pub struct TreeLimit {
+    pub bytes: u64,
+    pub refusals: u64,
+    pub refused_first: Option<TreeRefusal>,
+}
+
+/// The first request that it refused.
+#[derive(Debug, Serialize)]
+pub struct TreeRefusal {
+    pub seconds: f64,
+    pub pid: u32,
+    pub wanted_bytes: u64,
+    pub largest_pid: u32,
+    pub largest_bytes: u64,
 }
 
 /// Sums over all processes.
@@ -338,6 +332,18 @@ pub mod tests {
             signal: None,
             wall_seconds: 2.5,
             limit_bytes: None,
+            tree_limit: Some(TreeLimit {
+                bytes: 1 << 30,
+                refusals: 2,
+                refused_first: Some(TreeRefusal {
+                    seconds: 1.5,
+                    pid: 102,
+                    wanted_bytes: 4096,
+                    largest_pid: 102,
+                    largest_bytes: 300 << 20,
+                }),
+            }),
+            at_limit: Some("refuse"),
             totals: Totals::of(&processes),
             processes,
             not_counted: vec![NotCounted::new("/usr/bin/go", Some(103), Reason::Go)],

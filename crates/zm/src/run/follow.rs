@@ -3,13 +3,16 @@
 use super::Outcome;
 use super::attend::Attend;
 use super::status::{Now, Status};
-use crate::cli::Run;
+use super::stopped::Stopped;
+use crate::cli::{AtLimit, Run};
 use crate::collect::{Collected, Collector};
 use crate::record::Recorder;
 use crate::report::timeline::{Sample, Timeline};
 use crate::watch::{self, Places, Watch};
 use std::ffi::OsString;
-use std::path::Path;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Everything that goes on beside the program.
@@ -22,7 +25,23 @@ pub struct Follow {
     recorder: Option<Every<Recorder>>,
     status: Option<Every<Status>>,
     used_peak: u64,
+    /// Who was stopped at a limit, if that is done then.
+    at_limit: Option<Every<Stopped>>,
+    /// Of what runs, once it does.
+    run: Option<Running>,
 }
+
+/// What a recorder begins with.
+struct Running {
+    session: PathBuf,
+    program: Vec<OsString>,
+    pid: u32,
+}
+
+/// The file of a session that names another one to record in: see `zm set`.
+pub const RECORD_REQUEST: &str = "record.request";
+/// The file that says why that is not done.
+pub const RECORD_REFUSED: &str = "record.refused";
 
 /// Something that is due again and again.
 struct Every<T> {
@@ -60,7 +79,35 @@ impl Follow {
             recorder: recorder.map(|what| Every { what, interval: recorded, at: now }),
             status: status.map(|what| Every { what, interval: STATUS_INTERVAL, at: now + STATUS_FIRST }),
             used_peak: 0,
+            at_limit: (arguments.at_limit == AtLimit::Stop).then(|| Every {
+                what: Stopped::default(),
+                interval: STATUS_INTERVAL,
+                at: now,
+            }),
+            run: None,
         }
+    }
+
+    /// Begins to record where somebody asked for it.
+    fn record_if_asked(&mut self, now: Instant) {
+        let Some(run) = &self.run else { return };
+        let request = run.session.join(RECORD_REQUEST);
+        let Ok(path) = fs::read(&request) else { return };
+        let path = PathBuf::from(OsString::from_vec(path));
+        let recorder = match &self.recorder {
+            Some(_) => Err("this run is recorded already".to_owned()),
+            None => Recorder::create(&path).map_err(|error| error.to_string()),
+        };
+        match recorder {
+            Ok(mut recorder) => {
+                recorder.begin(&run.program, run.pid);
+                let interval = self.timeline.as_ref().map_or(RECORD_INTERVAL, |every| every.interval);
+                self.recorder = Some(Every { what: recorder, interval, at: now });
+            }
+            // Who asked reads it; nobody else can be told.
+            Err(why) => _ = fs::write(run.session.join(RECORD_REFUSED), why),
+        }
+        let _ = fs::remove_file(&request);
     }
 
     /// Looks at the processes, for whoever is due.
@@ -70,8 +117,16 @@ impl Follow {
             self.recorder.as_mut().is_some_and(|every| every.is_due(now)),
             self.status.as_mut().is_some_and(|every| every.is_due(now)),
         );
-        let Some(watch) = self.watch.as_mut().filter(|_| due != (false, false, false)) else { return };
+        let looks_for_stopped = self.at_limit.as_mut().is_some_and(|every| every.is_due(now));
+        let is_due = looks_for_stopped || due != (false, false, false);
+        let Some(watch) = self.watch.as_mut().filter(|_| is_due) else { return };
         watch.refresh();
+        if let Some(every) = self.at_limit.as_mut().filter(|_| looks_for_stopped) {
+            if let Some(status) = &mut self.status {
+                status.what.hide();
+            }
+            every.what.tell(watch);
+        }
         let mut sample = Sample {
             seconds: self.started.elapsed().as_secs_f64(),
             processes: 0,
@@ -114,6 +169,7 @@ impl Attend for Follow {
         self.started = Instant::now();
         self.watch = Some(Watch::new(Places::session(session)));
         watch::allow_many_files();
+        self.run = Some(Running { session: session.to_owned(), program: program.to_vec(), pid });
         if let Some(recorder) = &mut self.recorder {
             recorder.what.begin(program, pid);
         }
@@ -121,6 +177,7 @@ impl Attend for Follow {
 
     fn tick(&mut self, _: u32, collector: &mut Collector) -> Duration {
         let now = Instant::now();
+        self.record_if_asked(now);
         self.look(now);
         if now >= self.collect_at {
             self.collect_at = now + collector.tick();
@@ -130,15 +187,18 @@ impl Attend for Follow {
             self.timeline.as_ref().map(|every| every.at),
             self.recorder.as_ref().map(|every| every.at),
             self.status.as_ref().map(|every| every.at),
+            self.at_limit.as_ref().map(|every| every.at),
         ];
         let next = dues.into_iter().flatten().min().unwrap_or(now);
         next.saturating_duration_since(Instant::now())
     }
 
-    fn before_stop(&mut self) {
+    fn stops_along(&mut self, signal: i32) -> bool {
         if let Some(status) = &mut self.status {
             status.what.hide();
         }
+        // What a limit stopped waits for somebody, who is told by us.
+        !(self.at_limit.is_some() && signal == libc::SIGSTOP)
     }
 
     fn end(&mut self, outcome: Outcome, collected: &Collected) -> Option<Timeline> {

@@ -4,11 +4,16 @@ pub mod attend;
 mod follow;
 pub mod inherited;
 mod launch;
+mod limits;
 pub mod signal;
 mod status;
+mod stopped;
 
+pub use follow::{RECORD_REFUSED, RECORD_REQUEST};
 pub use launch::{Change, Streams};
+pub use limits::Limits;
 pub use signal::{Ended, Outcome};
+pub use stopped::is_stopped;
 
 use crate::backend::Backend;
 use crate::cli::Run;
@@ -30,7 +35,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Instant;
-use zmalloc::ledger::{LIMIT_VARIABLE, SESSION_VARIABLE};
+use zmalloc::ledger::SESSION_VARIABLE;
 
 const PRELOAD_VARIABLE: &str = "LD_PRELOAD";
 const BACKEND_VARIABLE: &str = "ZMALLOC_BACKEND";
@@ -46,13 +51,8 @@ pub fn run(arguments: &Run, inherited: &Inherited) -> Result<Outcome, Error> {
         (arguments.export_openmetrics.as_deref(), open_metrics::write),
     ])?;
     let recorder = arguments.record.as_deref().map(Recorder::create).transpose()?;
-    let limit = arguments.limit.map(|bytes| (LIMIT_VARIABLE.into(), Some(bytes.to_string().into())));
-    let variables: Vec<Change> = limit.into_iter().collect();
-    let job = Job { variables: &variables, ..Job::counted(&arguments.program, &backend) };
-    let Observed { mut report, ended } = observe(&job, inherited, &mut Follow::new(arguments, recorder))?;
-    if let Some(bytes) = arguments.limit {
-        report.note_limit(bytes);
-    }
+    let job = Job { limits: Limits::of(arguments), ..Job::counted(&arguments.program, &backend) };
+    let Observed { report, ended } = observe(&job, inherited, &mut Follow::new(arguments, recorder))?;
     let table_written = write_table(&report, arguments, table);
     exports.write(&report)?;
     table_written?;
@@ -69,6 +69,8 @@ pub struct Job<'job> {
     pub is_counted: bool,
     /// What its environment gets beside.
     pub variables: &'job [Change],
+    /// What it and its children may have.
+    pub limits: Limits,
     /// What replaces its standard streams.
     pub streams: Streams,
 }
@@ -76,7 +78,14 @@ pub struct Job<'job> {
 impl<'job> Job<'job> {
     /// The program under the ledger, in the environment and with the streams of zm.
     pub fn counted(program: &'job [OsString], backend: &'job Backend) -> Job<'job> {
-        Job { program, backend, is_counted: true, variables: &[], streams: Streams::default() }
+        Job {
+            program,
+            backend,
+            is_counted: true,
+            variables: &[],
+            limits: Limits::default(),
+            streams: Streams::default(),
+        }
     }
 }
 
@@ -94,7 +103,9 @@ pub fn observe(job: &Job, inherited: &Inherited, attend: &mut impl Attend) -> Re
     let mut session = Session::create()?;
     let mut changes =
         if job.is_counted { environment(&session, job.backend, inspection.as_ref())? } else { Vec::new() };
+    changes.extend(job.limits.variables());
     changes.extend(job.variables.iter().cloned());
+    let tree = job.limits.prepare(&session)?;
 
     let mut collector = Collector::new(session.directory());
     signal::hold();
@@ -121,7 +132,7 @@ pub fn observe(job: &Job, inherited: &Inherited, attend: &mut impl Attend) -> Re
         Outcome::Code(code) => (Some(code), None),
         Outcome::Signal(signal) => (None, Some(signal)),
     };
-    let report = Report {
+    let mut report = Report {
         schema: SCHEMA,
         command: job.program.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         program_pid: pid,
@@ -131,12 +142,15 @@ pub fn observe(job: &Job, inherited: &Inherited, attend: &mut impl Attend) -> Re
         signal,
         wall_seconds,
         limit_bytes: None,
+        tree_limit: None,
+        at_limit: None,
         totals: Totals::of(&processes),
         not_counted: not_counted(&collected, inspection.as_ref(), pid),
         remarks: remarks(&processes, &collected, session.directory()),
         processes,
         timeline,
     };
+    job.limits.note(&mut report, tree.as_ref());
     Ok(Observed { report, ended })
 }
 

@@ -122,8 +122,10 @@ fn look(program: libc::pid_t, attend: &mut impl Attend) -> io::Result<Option<End
                 }
             }
             _ if libc::WIFSTOPPED(status) => {
-                attend.before_stop();
-                stop_along(program, libc::WSTOPSIG(status));
+                let signal = libc::WSTOPSIG(status);
+                if attend.stops_along(signal) {
+                    stop_along(program, signal);
+                }
             }
             _ => {
                 let outcome = if libc::WIFSIGNALED(status) {

@@ -9,6 +9,7 @@ mod places;
 mod process;
 mod resident;
 
+pub use listing::{Candidate, Kind};
 pub use places::Places;
 pub use process::{Detail, Figures, Health, Process, Source};
 

@@ -8,6 +8,16 @@ pub mod limit;
 pub mod peak;
 #[path = "../../../zmalloc/src/ledger/pool.rs"]
 pub mod pool;
+/// No model has a limit that others have too.
+mod share {
+    pub(super) fn is_shared() -> bool {
+        false
+    }
+
+    pub(super) fn raise(_: &super::limit::Limit, _: u64) -> bool {
+        false
+    }
+}
 #[path = "../../../zmalloc/src/ledger/size_class.rs"]
 mod size_class;
 #[path = "../../../zmalloc/src/ledger/slot.rs"]

@@ -2,7 +2,7 @@
 
 use super::{built, charge, charge_or_free, credit, limited, move_out_of_arena};
 use crate::object::Object;
-use crate::{arena, start};
+use crate::{arena, start, tree};
 use core::alloc::Layout;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
@@ -73,6 +73,9 @@ pub(crate) unsafe fn free(block: *mut c_void) {
         credit(charged);
         Built::free_charged(block.cast(), charged);
     }
+    if tree::is_shared() {
+        tree::after_free();
+    }
 }
 
 /// A size of 0 frees the block and answers null, as glibc has it.
@@ -142,6 +145,11 @@ pub(crate) unsafe fn usable_size(block: *mut c_void) -> usize {
     }
     // SAFETY: a live block of the arena or of the allocator.
     unsafe { if arena::owns(block) { arena::usable_size(block) } else { Built::usable_size(block.cast()) } }
+}
+
+/// Has unused pages given back, where the allocator offers that.
+pub(crate) fn purge() -> bool {
+    started() && Built::purge()
 }
 
 pub(crate) fn trim(_: usize) -> c_int {

@@ -3,7 +3,7 @@
 use super::next::{self, Next};
 use super::{built, charge, charge_or_free, counters, credit, finish_or_free, limited, move_out_of_arena};
 use crate::object::Object;
-use crate::{arena, session, start};
+use crate::{arena, session, start, tree};
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -207,7 +207,9 @@ pub(crate) unsafe fn free(block: *mut c_void) {
             return free_anywhere(block);
         }
         match glibc_at_hand(block) {
-            Some(charged) if ledger::try_credit::<SizeClasses>(0, charged) => (next::next().free)(block),
+            Some(charged) if !tree::is_shared() && ledger::try_credit::<SizeClasses>(0, charged) => {
+                (next::next().free)(block)
+            }
             _ => free_anywhere(block),
         }
     }
@@ -244,6 +246,9 @@ unsafe fn free_anywhere(block: *mut c_void) {
         let Some(own) = known_beneath() else { return free_asked(block) };
         (next::next().free)(block);
         credit(own.taken());
+        if tree::is_shared() {
+            tree::after_free();
+        }
     }
 }
 
@@ -263,6 +268,9 @@ unsafe fn free_asked(block: *mut c_void) {
         }
         credit(size(block));
         (next.free)(block);
+        if tree::is_shared() {
+            tree::after_free();
+        }
     }
 }
 
@@ -402,6 +410,17 @@ unsafe fn usable_size_anywhere(block: *mut c_void) -> usize {
         }
         next::next().usable_size.map_or(0, |usable_size| usable_size(block))
     }
+}
+
+/// Has unused pages given back, where the allocator beneath offers that.
+pub(crate) fn purge() -> bool {
+    let Some(next) = next() else { return false };
+    // SAFETY: a name that ends with 0, and nothing to read or write. The number stands for all arenas.
+    let purged = next.mallctl.is_some_and(|mallctl| unsafe {
+        mallctl(c"arena.4096.purge".as_ptr(), null_mut(), null_mut(), null_mut(), 0) == 0
+    });
+    // SAFETY: no conditions of its own.
+    purged || (next.is_libc && next.trim.is_some_and(|trim| unsafe { trim(0) } >= 0))
 }
 
 pub(crate) fn trim(keep: usize) -> c_int {

@@ -4,22 +4,9 @@
 //! `crates/zmalloc/src/ledger/limit.rs`.
 
 use super::built::refused;
-use crate::environment;
+use crate::{at_limit, requests};
 use core::ffi::c_void;
-use zmalloc::ledger::{self, LIMIT_VARIABLE, SizeClasses};
-
-/// Sets the limit that the environment gives to each process: a number of bytes. Whatever else is there is none.
-pub(crate) fn begin() {
-    let limit = environment::value(LIMIT_VARIABLE).filter(|digits| !digits.is_empty()).and_then(|digits| {
-        digits.iter().try_fold(0usize, |bytes, digit| {
-            let digit = digit.is_ascii_digit().then(|| usize::from(digit - b'0'))?;
-            bytes.checked_mul(10)?.checked_add(digit)
-        })
-    });
-    if let Some(bytes) = limit {
-        ledger::set_limit(|| bytes);
-    }
-}
+use zmalloc::ledger::{self, SizeClasses};
 
 /// Whether a resize of a block charged `before` to `size` bytes has to be asked for, if anything has: one of them is large,
 /// or the thread has to ask for everything.
@@ -42,8 +29,9 @@ pub(super) fn block(
     charge: impl FnOnce(*mut c_void) -> usize,
     free: impl FnOnce(*mut c_void, usize),
 ) -> *mut c_void {
-    if !ledger::admit(size) {
-        return refused_here();
+    requests::look();
+    if !asked(|| ledger::admit(size)) {
+        return refused(libc::ENOMEM);
     }
     let block = make();
     if block.is_null() {
@@ -51,11 +39,11 @@ pub(super) fn block(
         return block;
     }
     let charged = charge(block);
-    if ledger::charge_admitted::<SizeClasses>(size, 0, charged) {
+    if ledger::charge_admitted::<SizeClasses>(size, 0, charged) || asked(|| charged_now(charged)) {
         return block;
     }
     free(block, charged);
-    refused_here()
+    refused(libc::ENOMEM)
 }
 
 /// A resize, of a block charged `before` to `size` bytes, which makes it one that is charged at most so many: that is asked for
@@ -68,34 +56,47 @@ pub(super) fn resize(
     change: impl FnOnce(*mut c_void) -> (usize, usize),
 ) -> *mut c_void {
     // One to less is not refused.
-    let asked = if size > before { at_most } else { 0 };
-    if asked > 0 && !ledger::admit(asked) {
-        return refused_here();
+    let bytes = if size > before { at_most } else { 0 };
+    if bytes > 0 && !asked(|| ledger::admit(bytes)) {
+        return refused(libc::ENOMEM);
     }
     let block = make();
     if block.is_null() {
-        ledger::land(asked);
+        ledger::land(bytes);
         return block;
     }
     let (credited, charged) = change(block);
     if (credited, charged) == (0, 0) {
-        ledger::land(asked);
+        ledger::land(bytes);
         return block;
     }
-    if asked == 0 {
+    if bytes == 0 {
         ledger::recharge_unasked::<SizeClasses>((0, credited), (0, charged));
         return block;
     }
     ledger::credit::<SizeClasses>(0, credited);
-    if !ledger::charge_admitted::<SizeClasses>(asked, 0, charged) {
+    if !ledger::charge_admitted::<SizeClasses>(bytes, 0, charged) {
         ledger::charge::<SizeClasses>(0, charged);
     }
     block
 }
 
-/// No block, for the limit's sake.
+/// No block, for the limit's sake, unless there is room after what is to be done at the limit was. What was given out is
+/// counted then.
 #[cold]
-pub(super) fn refused_here() -> *mut c_void {
-    crate::session::note_refusal();
+pub(super) fn charged_or_refused(block: *mut c_void, charged: usize, free: impl FnOnce(*mut c_void)) -> *mut c_void {
+    if at_limit::is_reached() && charged_now(charged) {
+        return block;
+    }
+    free(block);
     refused(libc::ENOMEM)
+}
+
+fn charged_now(charged: usize) -> bool {
+    ledger::charge_admitted::<SizeClasses>(0, 0, charged)
+}
+
+/// Asks; where that is refused, again after what is to be done at the limit was.
+fn asked(ask: impl Fn() -> bool) -> bool {
+    ask() || (at_limit::is_reached() && ask())
 }

@@ -9,12 +9,13 @@ mod counters;
 #[cfg_attr(any(feature = "jemalloc", feature = "mimalloc", feature = "snmalloc"), path = "built_in.rs")]
 #[cfg_attr(not(any(feature = "jemalloc", feature = "mimalloc", feature = "snmalloc")), path = "forward.rs")]
 mod family;
-pub(crate) mod limited;
+mod limited;
 #[cfg(not(any(feature = "jemalloc", feature = "mimalloc", feature = "snmalloc")))]
 mod next;
 
 pub(crate) use family::*;
 
+use crate::requests;
 use core::ffi::c_void;
 use zmalloc::ledger::{self, SizeClasses};
 
@@ -43,10 +44,10 @@ fn finish_or_free(
     free: impl FnOnce(*mut c_void),
 ) -> *mut c_void {
     if ledger::finish_charge::<SizeClasses>(tried, 0, usable) {
+        requests::look();
         return block;
     }
-    free(block);
-    limited::refused_here()
+    limited::charged_or_refused(block, usable, free)
 }
 
 /// Counts a block taken back.

@@ -2,17 +2,19 @@
 #![allow(clippy::missing_safety_doc, reason = "the system's contracts")]
 
 use crate::real::Real;
-use crate::{end, fork, start};
+use crate::{end, fork, start, tree};
 use core::ffi::{c_int, c_void};
 use core::mem::transmute;
 use zmalloc::ledger;
 
 static QUICK_EXIT: Real = Real::new(c"quick_exit");
-static FORK: Real = Real::new(c"_Fork");
+static FORK: Real = Real::new(c"fork");
+static FORK_ALONE: Real = Real::new(c"_Fork");
 
 /// Finds what may be called in a signal handler.
 pub(crate) fn find() {
     FORK.find();
+    FORK_ALONE.find();
 }
 
 #[unsafe(no_mangle)]
@@ -35,27 +37,49 @@ unsafe extern "C" fn quick_exit(code: c_int) -> ! {
     }
 }
 
+/// A fork that the tree's budget may refuse; the handlers of [`fork`](crate::fork) run within.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fork() -> libc::pid_t {
+    forked(&FORK, |real| real())
+}
+
 /// A fork that runs no handlers: ours run all the same.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _Fork() -> libc::pid_t {
-    let Some(real) = FORK.get() else {
+    forked(&FORK_ALONE, |real| {
+        ledger::before_fork();
+        fork::before();
+        let child = real();
+        if child == 0 {
+            fork::after_in_child();
+            ledger::after_fork_in_child();
+        } else {
+            fork::after_in_parent();
+            ledger::after_fork_in_parent();
+        }
+        child
+    })
+}
+
+/// Forks by the real function, unless the tree's budget has not what the child would hold.
+fn forked(real: &Real, fork: impl FnOnce(&dyn Fn() -> libc::pid_t) -> libc::pid_t) -> libc::pid_t {
+    let Some(real) = real.get() else {
         crate::errno::set(libc::ENOSYS);
         return -1;
     };
-    if !start::ready() {
-        // SAFETY: C's function of that name.
-        return unsafe { transmute::<*mut c_void, unsafe extern "C" fn() -> libc::pid_t>(real)() };
-    }
-    ledger::before_fork();
-    fork::before();
     // SAFETY: C's function of that name.
-    let child = unsafe { transmute::<*mut c_void, unsafe extern "C" fn() -> libc::pid_t>(real)() };
-    if child == 0 {
-        fork::after_in_child();
-        ledger::after_fork_in_child();
-    } else {
-        fork::after_in_parent();
-        ledger::after_fork_in_parent();
+    let real = || unsafe { transmute::<*mut c_void, unsafe extern "C" fn() -> libc::pid_t>(real)() };
+    if !start::ready() {
+        return real();
+    }
+    if !tree::reserve() {
+        crate::session::note_refusal();
+        crate::errno::set(libc::ENOMEM);
+        return -1;
+    }
+    let child = fork(&real);
+    if child != 0 {
+        tree::forked(child);
     }
     child
 }

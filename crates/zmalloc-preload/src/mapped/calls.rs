@@ -3,6 +3,7 @@
 //! A range is noted as gone before it is unmapped, and as mapped after it was: another thread may be given it as soon
 //! as it is free. If the call fails, what was noted is taken back.
 
+use super::limited::Ahead;
 use super::{count_break, is_program, with_table};
 use crate::errno::KeepErrno;
 use crate::real::Real;
@@ -17,6 +18,11 @@ fn pages(address: *mut c_void, bytes: usize) -> Option<(usize, usize)> {
     (address.addr().is_multiple_of(PAGE) && bytes != 0).then_some((address.addr(), end))
 }
 
+/// The bytes of whole pages; more than there can be, if that is no number.
+fn whole_pages(bytes: usize) -> usize {
+    bytes.checked_next_multiple_of(PAGE).unwrap_or(usize::MAX)
+}
+
 /// C's `mmap`, called from `caller`.
 pub(crate) unsafe extern "C" fn mmap(
     address: *mut c_void,
@@ -27,15 +33,20 @@ pub(crate) unsafe extern "C" fn mmap(
     offset: libc::off_t,
     caller: *const c_void,
 ) -> *mut c_void {
+    let is_ready = start::ready();
+    let own = flags & libc::MAP_TYPE == libc::MAP_PRIVATE && flags & libc::MAP_ANONYMOUS != 0;
+    let state = (is_ready && own && is_program(caller)).then_some(access != libc::PROT_NONE);
+    let Some(_ahead) = Ahead::take(if state == Some(true) { whole_pages(bytes) } else { 0 }) else {
+        crate::errno::set(libc::ENOMEM);
+        return libc::MAP_FAILED;
+    };
     // SAFETY: the program's call, as it made it.
     let mapped = unsafe { libc::syscall(libc::SYS_mmap, address, bytes, access, flags, file, offset) };
     let mapped = mapped as *mut c_void;
     if mapped != libc::MAP_FAILED
-        && start::ready()
+        && is_ready
         && let Some((start, end)) = pages(mapped, bytes)
     {
-        let own = flags & libc::MAP_TYPE == libc::MAP_PRIVATE && flags & libc::MAP_ANONYMOUS != 0;
-        let state = (own && is_program(caller)).then_some(access != libc::PROT_NONE);
         // A range that is not to be counted takes the place of what was there, by MAP_FIXED or behind our back.
         with_table(|table, change| table.set(start, end, state, change));
     }
@@ -72,6 +83,13 @@ pub(crate) unsafe fn mremap(
     target: *mut c_void,
 ) -> *mut c_void {
     let range = pages(address, bytes).filter(|_| start::ready());
+    let is_counted =
+        range.is_some_and(|(start, end)| with_table(|table, _| table.state(start, end)).flatten() == Some(true));
+    let more = new_bytes.saturating_sub(if flags & libc::MREMAP_DONTUNMAP != 0 { 0 } else { bytes });
+    let Some(_ahead) = Ahead::take(if is_counted { whole_pages(more) } else { 0 }) else {
+        crate::errno::set(libc::ENOMEM);
+        return libc::MAP_FAILED;
+    };
     let before = range.and_then(|(start, end)| {
         let before = with_table(|table, change| {
             let before = table.state(start, end);
@@ -101,6 +119,12 @@ pub(crate) unsafe fn mremap(
 
 /// C's `mprotect`.
 pub(crate) unsafe fn mprotect(address: *mut c_void, bytes: usize, access: c_int) -> c_int {
+    let range = pages(address, bytes).filter(|_| access != libc::PROT_NONE && start::ready());
+    let more = range.and_then(|(start, end)| with_table(|table, _| table.inaccessible(start, end)));
+    let Some(_ahead) = Ahead::take(more.unwrap_or(0)) else {
+        crate::errno::set(libc::ENOMEM);
+        return -1;
+    };
     // SAFETY: the program's call, as it made it.
     let result = unsafe { libc::syscall(libc::SYS_mprotect, address, bytes, access) } as c_int;
     if result == 0
@@ -116,6 +140,11 @@ pub(crate) unsafe fn mprotect(address: *mut c_void, bytes: usize, access: c_int)
 pub(crate) unsafe extern "C" fn sbrk(increment: isize, caller: *const c_void) -> *mut c_void {
     static REAL: Real = Real::new(c"sbrk");
     let real = function(&REAL);
+    let is_counted = increment > 0 && start::ready() && is_program(caller);
+    let Some(_ahead) = Ahead::take(if is_counted { increment as usize } else { 0 }) else {
+        crate::errno::set(libc::ENOMEM);
+        return core::ptr::without_provenance_mut(usize::MAX);
+    };
     // SAFETY: C's function of that name, and the program's call as it made it.
     let before =
         unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(isize) -> *mut c_void>(real)(increment) };
@@ -129,11 +158,16 @@ pub(crate) unsafe extern "C" fn sbrk(increment: isize, caller: *const c_void) ->
 pub(crate) unsafe extern "C" fn brk(address: *mut c_void, caller: *const c_void) -> c_int {
     static REAL: Real = Real::new(c"brk");
     let real = function(&REAL);
-    // SAFETY: a move by nothing; then C's function of that name, and the program's call as it made it.
-    let (before, result) = unsafe {
-        let before = sbrk(0, caller).addr();
-        (before, core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void) -> c_int>(real)(address))
+    // SAFETY: a move by nothing.
+    let before = unsafe { sbrk(0, caller).addr() };
+    let is_counted = start::ready() && is_program(caller);
+    let Some(_ahead) = Ahead::take(if is_counted { address.addr().saturating_sub(before) } else { 0 }) else {
+        crate::errno::set(libc::ENOMEM);
+        return -1;
     };
+    // SAFETY: C's function of that name, and the program's call as it made it.
+    let result =
+        unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void) -> c_int>(real)(address) };
     if result == 0 && start::ready() && is_program(caller) {
         count_break(before, address.addr());
     }

@@ -8,6 +8,7 @@
 //! A signal handler that maps memory while it interrupted this bookkeeping of its own thread goes uncounted.
 
 mod calls;
+mod limited;
 mod table;
 
 #[cfg(not(test))]
@@ -32,6 +33,11 @@ pub(crate) fn begin() {
     unsafe { *EXEMPT.get() = [beneath::object(), Object::of(begin as *const c_void)] };
 }
 
+/// Has it count toward the limit as well, if that is wanted: once there is one.
+pub(crate) fn begin_limit() {
+    limited::begin(session::segment().map_or(0, |segment| segment.mapped()));
+}
+
 /// Whether the code at `caller` is the program's, so that what it maps counts.
 fn is_program(caller: *const c_void) -> bool {
     // SAFETY: written only by `begin`.
@@ -52,6 +58,7 @@ fn with_table<R>(work: impl FnOnce(&mut Table, &mut Change) -> R) -> Option<R> {
 }
 
 fn count(change: Change) {
+    limited::count(change.charged, change.credited);
     let Some(segment) = session::segment() else { return };
     if change.charged > change.credited {
         segment.charge_mapped(change.charged - change.credited);

@@ -104,6 +104,13 @@ impl Table {
         }
     }
 
+    /// What is known of `start..end` and may not be accessed, in bytes.
+    pub(crate) fn inaccessible(&self, start: usize, end: usize) -> usize {
+        let first = self.ranges().partition_point(|range| range.end <= start);
+        let touched = self.ranges().iter().skip(first).take_while(|range| range.start < end);
+        touched.filter(|range| !range.accessible).map(|range| range.end.min(end) - range.start.max(start)).sum()
+    }
+
     /// The state of `start..end`, if all of it is known and the same.
     pub(crate) fn state(&self, start: usize, end: usize) -> Option<bool> {
         let range = self.ranges().get(self.ranges().partition_point(|range| range.end <= start))?;

@@ -14,6 +14,7 @@
 //! the limit less, as rooms shrink with what is left.
 
 use super::pool::{Pool, read_foreign};
+use super::share;
 use super::slot::Slot;
 use super::sync::{AtomicU64, AtomicUsize, Ordering, const_unless_loom};
 
@@ -47,6 +48,8 @@ pub(crate) struct Limit {
     committed: AtomicU64,
     /// With the lock held: asked for and granted, for operations that are being made.
     in_flight: AtomicU64,
+    /// With the lock held: of what is committed, what is no block's.
+    beside: AtomicU64,
 }
 
 impl Limit {
@@ -57,6 +60,7 @@ impl Limit {
                 watched_above_inverted: AtomicUsize::new(!usize::MAX),
                 committed: AtomicU64::new(0),
                 in_flight: AtomicU64::new(0),
+                beside: AtomicU64::new(0),
             }
         }
     }
@@ -81,14 +85,35 @@ impl Limit {
 
     /// With the lock held: whether the use, too high by frees that are not known yet, is above what is watched.
     pub(crate) fn is_above_watched(&self) -> bool {
+        self.committed() > !self.watched_above_inverted.load(Ordering::Relaxed) as u64
+    }
+
+    /// Not below 0, as it is where more was seen to be freed than allocated: of blocks from before anything was counted.
+    fn committed(&self) -> u64 {
         (self.committed.load(Ordering::Relaxed) as i64).max(0) as u64
-            > !self.watched_above_inverted.load(Ordering::Relaxed) as u64
     }
 
     fn left(&self) -> u64 {
-        // Below 0 where more was seen to be freed than allocated: of blocks from before anything was counted.
-        let committed = (self.committed.load(Ordering::Relaxed) as i64).max(0) as u64;
-        (self.bytes() as u64).saturating_sub(committed)
+        (self.bytes() as u64).saturating_sub(self.committed())
+    }
+
+    /// With the lock held: by how much it would have to be higher for `bytes` to be left.
+    pub(super) fn missing(&self, bytes: u64) -> u64 {
+        self.committed().saturating_add(bytes).saturating_sub(self.bytes() as u64)
+    }
+
+    /// With the lock held.
+    pub(super) fn raise(&self, bytes: u64) {
+        let raised = self.bytes().saturating_add(bytes as usize).min(WATCHED - 1);
+        self.bytes_inverted.store(!raised, Ordering::Relaxed);
+    }
+
+    /// With the lock held: lowers it until at most `keep` bytes are left; answers by how much. Nobody has to be told, as what
+    /// threads were given ahead is committed.
+    pub(super) fn lower(&self, keep: u64) -> u64 {
+        let surplus = self.left().saturating_sub(keep);
+        self.bytes_inverted.store(!(self.bytes() - surplus as usize), Ordering::Relaxed);
+        surplus
     }
 
     fn give(&self, bytes: u64) {
@@ -141,7 +166,8 @@ impl Pool {
 
     /// Finds what is committed anew: every thread's frees are known then.
     pub(crate) fn find_committed(&self) {
-        let mut committed = self.limit.in_flight.load(Ordering::Relaxed);
+        let [in_flight, beside] = [&self.limit.in_flight, &self.limit.beside].map(|part| part.load(Ordering::Relaxed));
+        let mut committed = in_flight.wrapping_add(beside);
         for slot in core::iter::once(self.shared()).chain(self.slots()) {
             let freed = slot.freed.load(Ordering::Acquire).wrapping_add(read_foreign(&slot.backend_freed));
             slot.freed_known.store(freed, Ordering::Relaxed);
@@ -158,14 +184,42 @@ impl Pool {
 
     /// Takes bytes of the limit, if there are so many.
     fn commit(&self, bytes: u64) -> bool {
-        if bytes > self.limit.left() {
-            self.find_committed();
-            if bytes > self.limit.left() {
-                return false;
-            }
+        if !self.has_left(bytes) {
+            return false;
         }
         self.limit.give(bytes);
         true
+    }
+
+    /// Whether so many are left, once all frees are known and what others have too was asked for.
+    fn has_left(&self, bytes: u64) -> bool {
+        if bytes <= self.limit.left() {
+            return true;
+        }
+        self.find_committed();
+        bytes <= self.limit.left() || share::raise(&self.limit, bytes)
+    }
+
+    /// Takes bytes for what is no block.
+    pub(super) fn take_beside(&self, bytes: u64) -> bool {
+        let granted = !self.limit.is_armed() || self.has_left(bytes);
+        if granted {
+            self.add_beside(bytes);
+        }
+        granted
+    }
+
+    /// Takes bytes for what is no block, and is there.
+    pub(super) fn add_beside(&self, bytes: u64) {
+        self.limit.beside.store(self.limit.beside.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
+        self.limit.give(bytes);
+    }
+
+    /// What is no block any more.
+    pub(super) fn give_back_beside(&self, bytes: u64) {
+        let beside = self.limit.beside.load(Ordering::Relaxed);
+        self.limit.beside.store(beside.saturating_sub(bytes), Ordering::Relaxed);
+        self.limit.take_back(bytes.min(beside));
     }
 
     /// Gives back what the slot's owner, who calls, freed of late.
@@ -178,7 +232,8 @@ impl Pool {
 
     /// So much that every thread may be given as much and more is left.
     fn is_plenty_left(&self) -> bool {
-        self.limit.left() > 2 * GIVEN_MAX * self.threads().max(1) as u64
+        let plenty = 2 * GIVEN_MAX * self.threads().max(1) as u64;
+        self.limit.left() > plenty || (share::is_shared() && self.has_left(plenty))
     }
 
     // ---- Where the ledger counts -------------------------------------------------------------------------------

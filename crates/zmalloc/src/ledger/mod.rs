@@ -23,10 +23,12 @@ mod local;
 mod once;
 mod peak;
 mod pool;
+mod request;
 #[cfg(ledger_slots)]
 mod segment;
 #[cfg(ledger_slots)]
 mod segment_reader;
+mod share;
 mod size_class;
 mod slot;
 mod small_sizes;
@@ -38,6 +40,8 @@ mod thread;
 #[cfg(not(ledger_slots))]
 mod thread_sums;
 mod totals;
+#[cfg(ledger_slots)]
+mod tree_budget;
 #[cfg_attr(ledger_slots, path = "way_slots.rs")]
 #[cfg_attr(ledger_shared_atomic, path = "way_shared_atomic.rs")]
 #[cfg_attr(ledger_lock, path = "way_lock.rs")]
@@ -57,17 +61,28 @@ pub(crate) use fork::{generation, in_children};
 pub use limit::LARGE;
 pub(crate) use local::{backend_counts, is_unasked};
 pub use pool::Pool;
+#[doc(hidden)]
+pub use request::{Request, RequestCell, RequestFile};
 #[cfg(ledger_slots)]
 pub use segment::{
-    Identity, LIMIT_VARIABLE, Notes, SEGMENT_SLOTS, SEGMENT_VERSION, SESSION_VARIABLE, Segment, SegmentError, Snapshot,
+    AT_LIMIT_VARIABLE, Identity, LIMIT_MAPPED_VARIABLE, LIMIT_VARIABLE, Notes, SEGMENT_SLOTS, SEGMENT_VERSION,
+    SESSION_VARIABLE, Segment, SegmentError, Snapshot,
 };
 #[cfg(ledger_slots)]
 pub use segment_reader::{SegmentReader, Sums};
+#[doc(hidden)]
+pub use share::{
+    Source, add_beside, frees_not_told, give_back_beside, give_back_share, limit_bytes, share_limit, take_beside,
+    with_limit,
+};
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
 #[cfg(target_has_atomic = "64")]
 pub(crate) use thread::{Errno, before_thread_end};
 pub use totals::Totals;
+#[cfg(ledger_slots)]
+#[doc(hidden)]
+pub use tree_budget::{FirstRefusal, Member, ShareIndex, System, TREE_BUDGET_FILE, TreeBudget};
 #[cfg(ledger_slots)]
 #[doc(hidden)]
 pub use way::has_room;

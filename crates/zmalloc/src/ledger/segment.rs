@@ -4,6 +4,7 @@
 //! The reader trusts nothing in it: it takes plain numbers out of a copy, and follows no address.
 
 use super::pool::Pool;
+use super::request::RequestCell;
 use super::size_class::{ClassCounts, ClassTotals, SIZE_CLASSES};
 use super::slot::{Slot, allocated};
 use super::small_sizes::{self, SMALL_SIZES, SizeCounts};
@@ -19,8 +20,14 @@ pub const SESSION_VARIABLE: &str = "ZMALLOC_SESSION";
 /// The environment variable with the limit of each process, in bytes: digits alone.
 pub const LIMIT_VARIABLE: &str = "ZMALLOC_LIMIT_BYTES";
 
+/// The environment variable with what is done when a limit is reached: `report`, `stop` or `kill`; else it is refused.
+pub const AT_LIMIT_VARIABLE: &str = "ZMALLOC_AT_LIMIT";
+
+/// The environment variable that is `1` where a limit counts what a program maps itself as well.
+pub const LIMIT_MAPPED_VARIABLE: &str = "ZMALLOC_LIMIT_MAPPED";
+
 /// Raised when the layout or the meaning of a segment changes.
-pub const SEGMENT_VERSION: u32 = 3;
+pub const SEGMENT_VERSION: u32 = 4;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"zmalloc\x01");
 
@@ -65,6 +72,7 @@ pub(super) struct Header {
     inherited_blocks: AtomicU64,
     refusals: AtomicU64,
     refused_first_ns: AtomicU64,
+    request: RequestCell,
     /// The first of what never changes.
     pub(super) backend: Text<64>,
     executable: Text<1024>,
@@ -143,6 +151,16 @@ impl Segment {
     /// The bytes at the start of a segment that every program writes.
     pub const BYTES_ALWAYS_USED: usize = offset_of!(Segment, pool) + size_of::<Pool<[Slot; 1]>>();
 
+    /// Where in the file its [`RequestCell`] is.
+    #[doc(hidden)]
+    pub const REQUEST_AT: u64 = (offset_of!(Segment, header) + offset_of!(Header, request)) as u64;
+
+    /// What is asked of the process.
+    #[doc(hidden)]
+    pub fn request(&self) -> &RequestCell {
+        &self.header.request
+    }
+
     /// The slots, for [`adopt`](super::adopt).
     pub fn pool(&self) -> &Pool {
         &self.pool
@@ -203,6 +221,7 @@ impl Segment {
         header.resident_end.store(0, Ordering::Relaxed);
         header.refusals.store(0, Ordering::Relaxed);
         header.refused_first_ns.store(0, Ordering::Relaxed);
+        header.request.forget();
         self.note_exec(false);
     }
 
@@ -215,6 +234,11 @@ impl Segment {
     /// Counts bytes that the program unmapped itself.
     pub fn credit_mapped(&self, bytes: usize) {
         self.header.mapped.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that the program has mapped itself.
+    pub fn mapped(&self) -> u64 {
+        self.header.mapped.load(Ordering::Relaxed)
     }
 
     /// Says what the program noticed. Replaces what was said before.

@@ -6,7 +6,7 @@
 use crate::ledger::SIZE_CLASSES;
 
 /// Raised when the layout or the meaning of a published file changes.
-pub const PUBLISHED_VERSION: u32 = 1;
+pub const PUBLISHED_VERSION: u32 = 2;
 
 /// As many scopes are published, the largest.
 pub const SCOPES: usize = 64;
@@ -34,6 +34,8 @@ pub(super) mod header {
     pub const EXECUTABLE: usize = 132;
     pub const COMMAND: usize = 1160;
     pub const TEXT_BYTES: usize = 1024;
+    /// A [`RequestCell`](crate::ledger::RequestCell), which others write.
+    pub const REQUEST: usize = 2192;
 }
 
 /// Places in a buffer.
@@ -93,6 +95,7 @@ pub(super) const fn buffer_at(turn: u64) -> u64 {
 
 const _: () = assert!(header::EXECUTABLE == header::BACKEND + 4 + header::BACKEND_BYTES);
 const _: () = assert!(header::COMMAND == header::EXECUTABLE + 4 + header::TEXT_BYTES);
+const _: () = assert!(header::REQUEST >= header::COMMAND + 4 + header::TEXT_BYTES);
 const _: () = assert!(scope::BYTES == scope::NAME + 4 + scope::NAME_BYTES);
 
 pub(super) fn put(bytes: &mut [u8], at: usize, number: u64) {

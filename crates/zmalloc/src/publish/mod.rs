@@ -22,6 +22,9 @@
 //! wait for nothing but the short locks of reading the ledger and the scopes, and a fork for a copy. What the thread
 //! allocates, some KiB, is counted like everything.
 //!
+//! What `zm set` and `zm purge` ask of the program, that thread does: it sets the hard limit of
+//! [`budget`](crate::budget), or has the backend give unused pages back.
+//!
 //! A forked child publishes when it asks for it itself.
 
 mod format;
@@ -46,6 +49,10 @@ use writer::Writer;
 /// How old a reader's figures are at most, where a copy takes less than a hundredth of that.
 pub const INTERVAL: Duration = Duration::from_millis(100);
 
+/// Where in the file the [`RequestCell`](crate::ledger::RequestCell) is.
+#[doc(hidden)]
+pub const REQUEST_AT: u64 = format::header::REQUEST as u64;
+
 /// The interval is at least this many times as long as a copy takes.
 const COPY_PART: u32 = 100;
 
@@ -61,12 +68,16 @@ impl<B: Backend, D> Zmalloc<B, D> {
     /// To be called again does nothing. Fails if there is no directory that is this user's alone, no memory for the
     /// file, or no thread to be had; the message says which.
     pub fn publish(&self) -> io::Result<()> {
-        publish(B::NAME)
+        publish_with(B::NAME, B::purge)
     }
 }
 
 /// Publishes the program's ledger under this name of its allocator; as [`Zmalloc::publish`].
 pub fn publish(backend: &str) -> io::Result<()> {
+    publish_with(backend, || false)
+}
+
+fn publish_with(backend: &str, purge: fn() -> bool) -> io::Result<()> {
     let pid = std::process::id();
     if PID.swap(pid, Ordering::AcqRel) == pid {
         return Ok(());
@@ -74,7 +85,7 @@ pub fn publish(backend: &str) -> io::Result<()> {
     let started = Writer::create(backend).and_then(|writer| {
         // A forked child has its parent's writer, whose lock its thread may hold for ever: never touched again.
         let shared: &'static Mutex<_> = Box::leak(Box::new(Mutex::new(Some(writer))));
-        let result = start_thread(shared);
+        let result = start_thread(shared, purge);
         if result.is_ok() {
             PUBLISHING.store(core::ptr::from_ref(shared).cast_mut(), Ordering::Release);
             // SAFETY: a function that neither unwinds nor goes away. Where there is no room for it, the file stays.
@@ -91,7 +102,7 @@ pub fn publish(backend: &str) -> io::Result<()> {
 }
 
 /// Starts the thread that copies, after a first copy.
-fn start_thread(shared: &'static Mutex<Option<Writer>>) -> io::Result<()> {
+fn start_thread(shared: &'static Mutex<Option<Writer>>, purge: fn() -> bool) -> io::Result<()> {
     if let Some(writer) = &mut *lock(shared) {
         writer.copy(false)?;
     }
@@ -107,6 +118,7 @@ fn start_thread(shared: &'static Mutex<Option<Writer>>) -> io::Result<()> {
                 // At the end there is none. A copy that fails is made again: the last one stays whole.
                 let Some(writer) = &mut *writer else { return };
                 gate::within(|| _ = writer.copy(false));
+                writer.serve(purge);
                 pause = INTERVAL.max(started.elapsed() * COPY_PART);
             }
         })

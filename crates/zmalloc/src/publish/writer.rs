@@ -1,9 +1,10 @@
 //! Copying the ledger into the file.
 
+use super::REQUEST_AT;
 use super::format::{self, buffer, buffer_at, header, put, put_small, put_text, scope};
 use super::{INTERVAL, largest, place};
-use crate::ledger::{self, ClassTotals};
-use crate::{process, scope as scopes};
+use crate::ledger::{self, ClassTotals, RequestFile};
+use crate::{budget, process, scope as scopes};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +28,7 @@ impl Writer {
         let (directory, in_session) = place::make_directory()?;
         let (pid, started_ns) = (std::process::id(), now_ns());
         let path = directory.join(place::file_name(pid, started_ns));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         let mut bytes = vec![0; format::HEADER_BYTES];
         put(&mut bytes, header::MAGIC, format::MAGIC);
         put_small(&mut bytes, header::VERSION, format::PUBLISHED_VERSION);
@@ -103,6 +104,16 @@ impl Writer {
             self.file.write_all_at(&now_ns().to_ne_bytes(), header::ENDED_NS as u64)?;
         }
         Ok(())
+    }
+
+    /// Does what `zm` asks of this process; what cannot be read is not asked.
+    pub(super) fn serve(&self, purge: fn() -> bool) {
+        let _ = RequestFile::new(&self.file, REQUEST_AT).serve(|request| {
+            if let Some(limit) = request.limit {
+                budget::set_limit_bytes_hard(limit.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)));
+            }
+            !request.purge || purge()
+        });
     }
 
     /// The program ends in order.

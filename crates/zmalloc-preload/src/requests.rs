@@ -1,0 +1,32 @@
+//! What `zm` asks of this process while it runs, in its segment: done by whichever thread comes to use up what it was given of
+//! the ledger, so after at most some tens of KiB that a thread allocates.
+
+use crate::errno::KeepErrno;
+use crate::{at_limit, beneath, session};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Looks whether something is asked. Where the ledger's lock is not held, and nothing of the allocator beneath.
+#[inline]
+pub(crate) fn look() {
+    if session::segment().is_some_and(|segment| segment.request().is_asked()) {
+        serve();
+    }
+}
+
+#[cold]
+fn serve() {
+    static SERVING: AtomicBool = AtomicBool::new(false);
+    let Some(segment) = session::of_this_process() else { return };
+    // Another thread is at it; or this one, which allocates meanwhile.
+    if SERVING.swap(true, Ordering::Acquire) {
+        return;
+    }
+    let _errno = KeepErrno::new();
+    segment.request().serve(|request| {
+        if let Some(limit) = request.limit {
+            at_limit::set(limit.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)));
+        }
+        !request.purge || beneath::purge()
+    });
+    SERVING.store(false, Ordering::Release);
+}

@@ -1,0 +1,266 @@
+//! The share of this process in the budget of its tree, where `zm` set one: a file in the session's directory.
+
+use crate::errno::KeepErrno;
+use crate::session::{self, decimal, now_ns, pid, read_file};
+use core::ffi::{CStr, c_int, c_void};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use zmalloc::ledger::{self, Member, ShareIndex, Source, System, TreeBudget};
+
+static TREE: AtomicPtr<TreeBudget> = AtomicPtr::new(null_mut());
+/// The place of this process.
+static SHARE: AtomicU32 = AtomicU32::new(0);
+static PID: AtomicU32 = AtomicU32::new(0);
+static STARTED: AtomicU64 = AtomicU64::new(0);
+/// The limit of this process by itself.
+static OWN_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+/// What is freed goes back.
+static IS_SHARED: AtomicBool = AtomicBool::new(false);
+
+static SOURCE: Source = Source { take, give_back };
+
+/// So many bytes may be freed by a thread before what is not used goes back to the others.
+const TELL_FREED: u64 = 128 << 10;
+
+/// Takes part in the tree's budget, if there is one; `own_limit` is that of this process alone. Answers the limit that it
+/// has from now on.
+pub(crate) fn begin(own_limit: Option<usize>) -> Option<usize> {
+    let Some(tree) = open() else { return own_limit };
+    let own = own_limit.map_or(u64::MAX, |limit| limit as u64);
+    let live = ledger::used_memory() as u64;
+    let member = Member { pid: pid(), started: started_of(pid()).unwrap_or(0) };
+    let share = tree.begin(member, live, &Kernel)?;
+    TREE.store(core::ptr::from_ref(tree).cast_mut(), Ordering::Relaxed);
+    become_member(share, member);
+    OWN_LIMIT.store(own, Ordering::Relaxed);
+    ledger::share_limit(Some(&SOURCE));
+    IS_SHARED.store(true, Ordering::Relaxed);
+    Some(live.min(own) as usize)
+}
+
+/// Nothing is refused to this process for the tree's sake any more.
+pub(crate) fn leave() {
+    ledger::share_limit(None);
+    IS_SHARED.store(false, Ordering::Relaxed);
+}
+
+/// Sets the limit of this process by itself. False if it has no share in a tree's: then the ledger's own is to be set.
+pub(crate) fn set_own_limit(bytes: Option<usize>) -> bool {
+    OWN_LIMIT.store(bytes.map_or(u64::MAX, |bytes| bytes as u64), Ordering::Relaxed);
+    IS_SHARED.load(Ordering::Relaxed)
+}
+
+/// Whether what is freed is to be told now and then.
+#[inline(always)]
+pub(crate) fn is_shared() -> bool {
+    IS_SHARED.load(Ordering::Relaxed)
+}
+
+/// After a free of a process that has a share.
+#[cold]
+pub(crate) fn after_free() {
+    if ledger::frees_not_told() >= TELL_FREED
+        && let Some(tree) = tree()
+    {
+        let _errno = KeepErrno::new();
+        ledger::give_back_share(tree.chunk());
+    }
+}
+
+// ---- Forks ----------------------------------------------------------------------------------------------------------
+
+/// Before a fork that may be refused: reserves for the child what it will have. False if there is not so much.
+pub(crate) fn reserve() -> bool {
+    let Some(tree) = tree().filter(|_| is_shared()) else { return true };
+    let _errno = KeepErrno::new();
+    let reserve = |limit: usize| tree.reserve(member(), thread(), limit as u64, false, &Kernel).is_some();
+    // A signal handler that interrupted the ledger is not refused.
+    ledger::with_limit(reserve).unwrap_or(true)
+}
+
+/// What is reserved for the child that is being forked, by the thread that has the ledger's lock.
+static RESERVED: AtomicU32 = AtomicU32::new(NONE);
+const NONE: u32 = u32::MAX;
+
+/// Right before a fork, with the ledger's lock held.
+pub(crate) fn before_fork() {
+    let reserved = tree()
+        .filter(|_| is_shared())
+        .and_then(|tree| tree.reserve(member(), thread(), ledger::limit_bytes() as u64, true, &Kernel));
+    RESERVED.store(reserved.map_or(NONE, |share| share.0), Ordering::Relaxed);
+}
+
+/// After a fork that [`reserve`] was called for: this is the child, or 0 or less if there is none.
+pub(crate) fn forked(child: c_int) {
+    let Some(tree) = tree().filter(|_| is_shared()) else { return };
+    let _errno = KeepErrno::new();
+    let child = (child > 0)
+        .then(|| Member { pid: child as u32, started: started_of(child as u32).unwrap_or(0) })
+        // It is gone, and waited for, already.
+        .filter(|child| child.started != 0);
+    let pass_on = |_| {
+        if let Some(reserved) = tree.reserved(member(), thread()) {
+            tree.forked(reserved, member(), child, &Kernel);
+        }
+    };
+    ledger::with_limit(pass_on);
+}
+
+/// After a fork in the child, with the lock held.
+pub(crate) fn after_fork_in_child() {
+    let Some(tree) = tree().filter(|_| is_shared()) else { return };
+    let reserved = RESERVED.swap(NONE, Ordering::Relaxed);
+    if reserved == NONE {
+        // Too many processes.
+        return leave();
+    }
+    let child = Member { pid: pid(), started: started_of(pid()).unwrap_or(0) };
+    tree.adopt(ShareIndex(reserved), child, ledger::limit_bytes() as u64, &Kernel);
+    become_member(ShareIndex(reserved), child);
+}
+
+// ---- The share ------------------------------------------------------------------------------------------------------
+
+fn take(wanted: u64, limit: u64) -> u64 {
+    let Some(tree) = tree() else { return 0 };
+    let _errno = KeepErrno::new();
+    let most = OWN_LIMIT.load(Ordering::Relaxed).saturating_sub(limit);
+    tree.take(share(), member(), wanted, most, &Kernel)
+}
+
+fn give_back(bytes: u64) {
+    if let Some(tree) = tree() {
+        tree.give_back(share(), member(), bytes, &Kernel);
+    }
+}
+
+fn tree() -> Option<&'static TreeBudget> {
+    // SAFETY: null, or a mapping for the rest of the program.
+    unsafe { TREE.load(Ordering::Relaxed).as_ref() }
+}
+
+fn share() -> ShareIndex {
+    ShareIndex(SHARE.load(Ordering::Relaxed))
+}
+
+fn member() -> Member {
+    Member { pid: PID.load(Ordering::Relaxed), started: STARTED.load(Ordering::Relaxed) }
+}
+
+fn become_member(share: ShareIndex, member: Member) {
+    SHARE.store(share.0, Ordering::Relaxed);
+    PID.store(member.pid, Ordering::Relaxed);
+    STARTED.store(member.started, Ordering::Relaxed);
+}
+
+fn thread() -> u64 {
+    // SAFETY: no conditions. The address of the thread's descriptor, which is not 0.
+    unsafe { libc::pthread_self() as u64 }
+}
+
+/// Maps the file, if it is there and for this process.
+fn open() -> Option<&'static TreeBudget> {
+    let file = session::open_beside(b"/tree.budget\0")?;
+    let mut status = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: a descriptor of ours, which is closed; a new mapping of a file that is as long.
+    let tree = unsafe {
+        let whole = libc::fstat(file, status.as_mut_ptr()) == 0
+            && status.assume_init_ref().st_size as u64 >= TreeBudget::BYTES as u64;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let address = if whole {
+            libc::syscall(libc::SYS_mmap, 0usize, TreeBudget::BYTES, access, libc::MAP_SHARED, file, 0usize)
+        } else {
+            -1
+        };
+        libc::syscall(libc::SYS_close, file);
+        if address == -1 {
+            return None;
+        }
+        // SAFETY: mapped for the rest of the program; any content is one.
+        &*core::ptr::with_exposed_provenance::<TreeBudget>(address as usize)
+    };
+    if !tree.is_for(namespace()) {
+        // SAFETY: mapped above, and nobody else has it.
+        unsafe {
+            libc::syscall(libc::SYS_munmap, core::ptr::from_ref(tree).cast::<c_void>(), TreeBudget::BYTES);
+        }
+        return None;
+    }
+    Some(tree)
+}
+
+/// The namespace in which this process has its number.
+fn namespace() -> u64 {
+    let mut status = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: a path that ends with 0, and space for the answer.
+    unsafe {
+        if libc::stat(c"/proc/self/ns/pid".as_ptr(), status.as_mut_ptr()) == 0 {
+            status.assume_init().st_ino
+        } else {
+            0
+        }
+    }
+}
+
+struct Kernel;
+
+impl System for Kernel {
+    fn now_ns(&self) -> u64 {
+        now_ns()
+    }
+
+    fn runs(&self, member: Member) -> bool {
+        // SAFETY: no signal is sent.
+        let is_there = unsafe { libc::kill(member.pid as libc::pid_t, 0) == 0 } || crate::errno::get() != libc::ESRCH;
+        // Without the file, it is another user's, or there is no such file system.
+        is_there && started_of(member.pid).is_none_or(|started| [0, started].contains(&member.started) && started != 0)
+    }
+
+    fn relax(&self) {
+        // SAFETY: no conditions.
+        unsafe { libc::sched_yield() };
+    }
+}
+
+/// When a process started, in ticks since the machine did; 0 if it has ended and nobody has waited for it yet. `None` if that
+/// is not known.
+fn started_of(pid: u32) -> Option<u64> {
+    let (mut path, mut digits, mut text) = ([0u8; 40], [0; 20], [0u8; 1024]);
+    let pieces = [b"/proc/".as_slice(), decimal(u64::from(pid), &mut digits), b"/stat\0"];
+    pieces.iter().flat_map(|piece| piece.iter()).zip(&mut path).for_each(|(&byte, place)| *place = byte);
+    let text = read_file(CStr::from_bytes_until_nul(&path).ok()?, &mut text);
+    // The name, in parentheses, may have anything in it.
+    let after_name = text.iter().rposition(|&byte| byte == b')')? + 2;
+    let mut fields = text.get(after_name..)?.split(|&byte| byte == b' ');
+    let state = fields.next()?;
+    if [b"Z".as_slice(), b"X", b"x"].contains(&state) {
+        return Some(0);
+    }
+    // The 22nd, of which the third was taken.
+    let started = fields.nth(18)?;
+    started.iter().try_fold(0u64, |number, &digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_told_from_those_that_ended() {
+        let started = started_of(pid()).unwrap();
+        assert!(started > 0);
+        assert!(Kernel.runs(Member { pid: pid(), started }) && Kernel.runs(Member { pid: pid(), started: 0 }));
+        assert!(!Kernel.runs(Member { pid: pid(), started: started + 1 }));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let member = Member { pid: child.id(), started: 0 };
+        while Kernel.runs(member) {
+            std::thread::yield_now();
+        }
+        assert_eq!(started_of(child.id()), Some(0), "not waited for");
+        child.wait().unwrap();
+        assert!(!Kernel.runs(member));
+    }
+}
