@@ -1,17 +1,19 @@
 //! Whole real programs, bare and under the preloaded library, in turn: median ratios of processor time and of wall time.
 //!
-//! `programs [--rounds N] [--only PROGRAM] PRELOAD.so [--swap NAME=BARE.so[+WITH.so]]...`
+//! `programs [--rounds N] [--only PROGRAM] [PRELOAD.so [--swap NAME=BARE.so[+WITH.so]]...] [--under 'NAME=COMMAND']...`
 //!
 //! Each `--swap` adds two columns' worth of one comparison: the program with `BARE.so` preloaded alone, against the same
-//! program counted over that allocator: `WITH.so` if given, else `PRELOAD.so` with `BARE.so` behind it.
+//! program counted over that allocator: `WITH.so` if given, else `PRELOAD.so` with `BARE.so` behind it. Each `--under` adds a
+//! comparison of the bare program with the same one run by `COMMAND`, like `zm run --quiet --limit 8G --`, which gets what is
+//! run as its last arguments.
 
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 fn main() {
     let mut rounds = 11;
     let mut swaps = Vec::new();
+    let mut unders = Vec::new();
     let mut preload = None;
     let mut only = String::new();
     let mut arguments = std::env::args().skip(1);
@@ -21,24 +23,33 @@ fn main() {
             "--rounds" => rounds = value().parse().expect("a number of rounds"),
             "--swap" => swaps.push(value()),
             "--only" => only = value(),
+            "--under" => unders.push(value()),
             path => preload = Some(path.to_owned()),
         }
     }
-    let preload = preload.expect("usage: programs [OPTIONS] PRELOAD.so");
+    assert!(preload.is_some() || !unders.is_empty(), "usage: programs [OPTIONS] PRELOAD.so, or with --under");
     let folder = std::env::temp_dir().join(format!("zmalloc-programs-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder for the programs");
     prepare(&folder);
     let session = std::path::Path::new("/dev/shm").join(folder.file_name().unwrap());
 
-    // (name, bare LD_PRELOAD, counted LD_PRELOAD)
-    let mut pairs = vec![(String::from("forwarding"), String::new(), preload.clone())];
+    let mut pairs: Vec<(String, How, How)> = Vec::new();
+    let preload = preload.unwrap_or_default();
+    if !preload.is_empty() {
+        pairs.push((String::from("forwarding"), How::Bare, How::Preload(preload.clone())));
+    }
     for swap in &swaps {
         let (name, libraries) = swap.split_once('=').expect("NAME=BARE.so");
         let (bare, with) = match libraries.split_once('+') {
             Some((bare, with)) => (bare.to_owned(), with.to_owned()),
             None => (libraries.to_owned(), format!("{preload}:{libraries}")),
         };
-        pairs.push((name.to_owned(), bare, with));
+        pairs.push((name.to_owned(), How::Preload(bare), How::Preload(with)));
+    }
+    for under in &unders {
+        let (name, command) = under.split_once('=').expect("NAME=COMMAND");
+        let command = command.split_whitespace().map(str::to_owned).collect();
+        pairs.push((name.to_owned(), How::Bare, How::Under(command)));
     }
 
     println!(
@@ -97,15 +108,39 @@ fn main() {
     std::fs::remove_dir_all(&folder).expect("the folder goes");
 }
 
-/// The server's own processor seconds for a load of SET and GET, by its own account.
-fn redis_seconds(preload: &str, session: &std::path::Path, folder: &std::path::Path) -> f64 {
-    let port = (20000 + std::process::id() % 20000).to_string();
-    let mut server = Command::new("redis-server");
-    server.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    server.arg("--dir").arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
-    if !preload.is_empty() {
-        server.env("LD_PRELOAD", preload).env("ZMALLOC_SESSION", session);
+/// How a program is run.
+enum How {
+    Bare,
+    /// With this in `LD_PRELOAD`.
+    Preload(String),
+    /// By this command.
+    Under(Vec<String>),
+}
+
+impl How {
+    fn command(&self, program: &[&str], session: &std::path::Path) -> Command {
+        let under = if let How::Under(command) = self { command.as_slice() } else { &[] };
+        let mut words = under.iter().map(String::as_str).chain(program.iter().copied());
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).stdout(Stdio::null()).stdin(Stdio::null());
+        match self {
+            How::Bare => {}
+            How::Preload(libraries) => _ = command.env("LD_PRELOAD", libraries).env("ZMALLOC_SESSION", session),
+            // What it has to say of the program.
+            How::Under(_) => _ = command.stderr(Stdio::null()),
+        }
+        command
     }
+}
+
+/// The server's own processor seconds for a load of SET and GET, by its own account.
+fn redis_seconds(how: &How, session: &std::path::Path, folder: &std::path::Path) -> f64 {
+    let port = (20000 + std::process::id() % 20000).to_string();
+    let directory = folder.to_string_lossy();
+    let program =
+        ["redis-server", "--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &directory];
+    let mut server = how.command(&program, session);
+    server.stderr(Stdio::null());
     let mut server = server.spawn().expect("redis-server");
     let client = |arguments: &[&str]| {
         let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output().expect("redis-cli");
@@ -173,18 +208,14 @@ for i in $(seq 1 150); do seq $i $((i * 900)) > file$((i % 11)); git add -A; git
 }
 
 /// Processor and wall seconds of one run, its children included.
-fn run(script: &str, folder: &std::path::Path, preload: &str, session: &std::path::Path) -> (f64, f64) {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]).current_dir(folder).stdout(Stdio::null()).stdin(Stdio::null());
-    if !preload.is_empty() {
-        command.env("LD_PRELOAD", preload).env("ZMALLOC_SESSION", session);
-    }
-    command.arg0("sh");
+fn run(script: &str, folder: &std::path::Path, how: &How, session: &std::path::Path) -> (f64, f64) {
+    let mut command = how.command(&["/bin/sh", "-c", script], session);
+    command.current_dir(folder);
     let before = children_seconds();
     let start = Instant::now();
     let status = command.status().expect("a program");
     let wall = start.elapsed().as_secs_f64();
-    assert!(status.success(), "{script} failed under «{preload}»");
+    assert!(status.success(), "{script} failed");
     (children_seconds() - before, wall)
 }
 

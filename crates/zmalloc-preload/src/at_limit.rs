@@ -40,9 +40,14 @@ pub(crate) fn begin() {
 
 /// Sets the limit of this process by itself, while it runs.
 pub(crate) fn set(bytes: Option<usize>) {
+    let bytes = bytes.unwrap_or(usize::MAX);
     if !tree::set_own_limit(bytes) {
-        ledger::set_limit(|| bytes.unwrap_or(usize::MAX));
+        ledger::set_limit(|| bytes);
+        return;
     }
+    // A share is less than that, or becomes so; what the process uses already stays the tree's matter.
+    ledger::give_back_share(0);
+    ledger::set_limit(|| ledger::limit_bytes().min(bytes));
 }
 
 /// Notes that something is about to be refused, and does what is to be done then. True if it is worth to ask again.

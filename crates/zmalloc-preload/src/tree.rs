@@ -45,8 +45,8 @@ pub(crate) fn leave() {
 }
 
 /// Sets the limit of this process by itself. False if it has no share in a tree's: then the ledger's own is to be set.
-pub(crate) fn set_own_limit(bytes: Option<usize>) -> bool {
-    OWN_LIMIT.store(bytes.map_or(u64::MAX, |bytes| bytes as u64), Ordering::Relaxed);
+pub(crate) fn set_own_limit(bytes: usize) -> bool {
+    OWN_LIMIT.store(bytes as u64, Ordering::Relaxed);
     IS_SHARED.load(Ordering::Relaxed)
 }
 

@@ -110,7 +110,8 @@ fn rows(text: &mut String, rows: &[Row]) {
             bytes(row.used_bytes),
             bytes(row.used_peak_bytes),
             row.mapped_bytes.map_or("-".to_owned(), bytes),
-            bytes(row.rss_bytes),
+            // Nothing that runs has none: it is not known of one that was gone before it was looked at.
+            if row.rss_bytes == 0 { "?".to_owned() } else { bytes(row.rss_bytes) },
         ]);
     }
     for (index, column) in table.column_iter_mut().enumerate() {

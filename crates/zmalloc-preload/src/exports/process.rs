@@ -2,7 +2,7 @@
 #![allow(clippy::missing_safety_doc, reason = "the system's contracts")]
 
 use crate::real::Real;
-use crate::{end, fork, start, tree};
+use crate::{at_limit, end, fork, start, tree};
 use core::ffi::{c_int, c_void};
 use core::mem::transmute;
 use zmalloc::ledger;
@@ -72,8 +72,7 @@ fn forked(real: &Real, fork: impl FnOnce(&dyn Fn() -> libc::pid_t) -> libc::pid_
     if !start::ready() {
         return real();
     }
-    if !tree::reserve() {
-        crate::session::note_refusal();
+    if !tree::reserve() && !(at_limit::is_reached() && tree::reserve()) {
         crate::errno::set(libc::ENOMEM);
         return -1;
     }
