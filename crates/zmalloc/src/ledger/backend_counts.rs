@@ -105,6 +105,10 @@ fn watch_limit_of<B: Backend>() {
     extern "C" fn renew(_: u64) {
         let local = local();
         let Some(slot) = own_slot().filter(|_| local.backend_counts.get()) else { return };
+        // It was given more than once.
+        if local.unasked_below.load(Ordering::Relaxed) == limit::LARGE && ask::is_armed() && slot.needs_no_renewal() {
+            return;
+        }
         ask::locked(|pool| {
             let below = match pool.limit.is_armed() {
                 false => ALL,

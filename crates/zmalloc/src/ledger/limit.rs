@@ -11,7 +11,7 @@
 //! [`LARGE`] bytes and more are asked for before they are made, so a smaller one finds [`MARGIN`] enough.
 //!
 //! So a refusal comes early by at most what other threads were given and have not used: [`GIVEN_MAX`] each, and close to
-//! the limit less, as rooms shrink with what is left.
+//! the limit less, as rooms shrink with what is left; and a 256th of the limit over all of them.
 
 use super::pool::{Pool, read_foreign};
 use super::share;
@@ -31,6 +31,9 @@ pub(crate) const MARGIN: u64 = 20 << 10;
 pub(crate) const ROOM: u64 = 44 << 10;
 /// What a thread may be given and not use.
 pub(crate) const GIVEN_MAX: u64 = ROOM + MARGIN;
+/// What a thread may be given beyond that where the backend counts, far below the limit: all of them less than a 256th of
+/// what is left. Then most of the backend's calls have nothing to do.
+const EXTRA_MAX: u64 = 16 * ROOM;
 /// Less room than this is not worth to be given.
 const ROOM_MIN: u64 = 1 << 10;
 
@@ -364,7 +367,8 @@ impl Pool {
     /// whether it may go on unasked until then.
     pub(crate) fn renew(&self, slot: &Slot) -> bool {
         self.report_frees(slot);
-        let wanted = read_foreign(&slot.backend_allocated).wrapping_add(GIVEN_MAX);
+        let least = read_foreign(&slot.backend_allocated).wrapping_add(GIVEN_MAX);
+        let wanted = least.wrapping_add(self.extra());
         let rise = self.rise_to(slot, wanted);
         if rise > 0 && !self.commit(rise as u64) {
             return false;
@@ -374,6 +378,17 @@ impl Pool {
         }
         slot.ceiling.store(wanted, Ordering::Relaxed);
         true
+    }
+
+    /// What a thread may be given beyond the usual. Nothing where somebody wants to know when the use rises, and is to be told
+    /// in time.
+    fn extra(&self) -> u64 {
+        let is_watched = self.limit.watched_above_inverted.load(Ordering::Relaxed) != !usize::MAX;
+        if is_watched {
+            0
+        } else {
+            (self.limit.left() / (256 * self.threads().max(1) as u64)).min(EXTRA_MAX) / ROOM * ROOM
+        }
     }
 
     /// The counters of the slot's owner, who calls, are read from now on: what they say exists. What it was given to count
@@ -419,6 +434,11 @@ impl Slot {
     /// Whether the ledger reads the backend's counters of the owner.
     fn backend_counts(&self) -> bool {
         !self.backend_allocated.load(Ordering::Relaxed).is_null()
+    }
+
+    /// For the owner: whether its backend may count another [`ROOM`], and what is asked for by nobody then.
+    pub(super) fn needs_no_renewal(&self) -> bool {
+        self.is_below_ceiling(GIVEN_MAX)
     }
 
     /// For the owner: whether its backend may count so many bytes more.

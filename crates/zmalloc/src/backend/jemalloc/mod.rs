@@ -35,9 +35,14 @@ fn plain_size(alignment: usize, size: usize) -> Option<usize> {
     if alignment <= 8 {
         return Some(size);
     }
+    rare();
     // A layout's size rounds up without overflow.
     (alignment <= MALLOC_ALIGNMENT).then(|| (size + alignment - 1) & !(alignment - 1))
 }
+
+/// Says to the compiler that what goes by here is rare, so that what is not goes straight on.
+#[cold]
+const fn rare() {}
 
 fn alignment_flag(alignment: usize) -> c_int {
     alignment.trailing_zeros() as c_int
