@@ -57,11 +57,16 @@ pub(crate) fn is_shared() -> bool {
 }
 
 /// After a free of a process that has a share.
-#[cold]
+#[inline]
 pub(crate) fn after_free() {
-    if ledger::frees_not_told() >= TELL_FREED
-        && let Some(tree) = tree()
-    {
+    if ledger::frees_not_told() >= TELL_FREED {
+        tell_frees();
+    }
+}
+
+#[cold]
+fn tell_frees() {
+    if let Some(tree) = tree() {
         let _errno = KeepErrno::new();
         ledger::give_back_share(tree.chunk());
     }

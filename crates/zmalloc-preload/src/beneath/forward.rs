@@ -207,12 +207,23 @@ pub(crate) unsafe fn free(block: *mut c_void) {
             return free_anywhere(block);
         }
         match glibc_at_hand(block) {
-            Some(charged) if !tree::is_shared() && ledger::try_credit::<SizeClasses>(0, charged) => {
+            Some(charged) if ledger::try_credit::<SizeClasses>(0, charged) => {
+                if tree::is_shared() {
+                    return free_and_tell(block);
+                }
                 (next::next().free)(block)
             }
             _ => free_anywhere(block),
         }
     }
+}
+
+/// Frees a block that was counted, of a process that shares a limit with others.
+#[inline(never)]
+unsafe fn free_and_tell(block: *mut c_void) {
+    // SAFETY: a live block, by the C contract; started.
+    unsafe { (next::next().free)(block) };
+    tree::after_free();
 }
 
 /// Counts a block that glibc gave out, if it did. What is rare comes last, so that the rest saves no registers for it.

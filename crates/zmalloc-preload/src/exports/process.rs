@@ -72,7 +72,8 @@ fn forked(real: &Real, fork: impl FnOnce(&dyn Fn() -> libc::pid_t) -> libc::pid_
     if !start::ready() {
         return real();
     }
-    if !tree::reserve() && !(at_limit::is_reached() && tree::reserve()) {
+    let is_reserved = tree::reserve() || (at_limit::is_reached() && tree::reserve());
+    if !is_reserved {
         crate::errno::set(libc::ENOMEM);
         return -1;
     }

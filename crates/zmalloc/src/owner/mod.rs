@@ -6,7 +6,7 @@
 
 mod tags;
 
-pub(crate) use tags::Tag;
+pub(crate) use tags::{TAG_MAX, Tag};
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, Ordering};

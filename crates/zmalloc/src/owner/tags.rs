@@ -1,17 +1,26 @@
 //! A tag for every block, at a place that the block's address alone decides.
 //!
-//! A table beside the heap: two bytes for every eight of it, mapped for each GiB of address space in use and touched only
-//! where blocks are. No two blocks begin at one place, whatever the allocator, so nothing has to be known of its sizes.
+//! A table beside the heap, mapped for each GiB of address space in use and touched only where blocks are. It has a word
+//! for each page: whose all blocks are that begin there, as long as they are one's. That is the rule where a thread stays in a
+//! scope, since allocators give a thread pages of its own, and then no other place of the table is looked at: the words of
+//! 64 KiB of heap lie on one cache line.
 //!
-//! What a block's tag costs is the cache line that it lies on. Blocks of one size class begin at multiples of the same
-//! power of two, so the places of a page are ordered by how round they are: by the offset's bits in reverse. Those of large
-//! classes lie side by side then, of four pages on one line, and those that no block begins at are never touched.
+//! The first block of another makes a page mixed, for good. From then on each block that is given out there has a tag of its
+//! own, two bytes for every eight of the page; those that have none are the first one's. No two blocks begin at one place,
+//! whatever the allocator, so nothing has to be known of its sizes.
+//!
+//! What a block's tag costs in a mixed page is the cache line that it lies on. Blocks of one size class begin at multiples of
+//! the same power of two, so the places of a page are ordered by how round they are: by the offset's bits in reverse. Those
+//! of large classes lie side by side then, of four pages on one line, and those that no block begins at are never touched.
 
 use crate::ledger::Errno;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, Ordering};
 
 /// Whose a block is; 0 for nobody's.
 pub(crate) type Tag = u16;
+
+/// The highest tag.
+pub(crate) const TAG_MAX: Tag = Tag::MAX - 1;
 
 /// The blocks of a process.
 pub(super) static TAGS: Tags = Tags::new();
@@ -42,8 +51,16 @@ const NEIGHBOURS: usize = 8;
 /// The bytes of a region that hold the same eight places of each of its pages: its plane.
 const PLANE: usize = (NEIGHBOURS * size_of::<AtomicU16>()) << (REGION_BITS - PAGE_BITS);
 
+/// The words of a region's pages, in bytes. Behind them are the planes.
+const PAGES: usize = size_of::<AtomicU32>() << (REGION_BITS - PAGE_BITS);
+
 /// The bytes of the table for a region.
-const REGION: usize = PLANE * (GRANULES / NEIGHBOURS);
+const REGION: usize = PAGES + PLANE * (GRANULES / NEIGHBOURS);
+
+/// In the word of a page: a block was given out there, and the tag below is that of the first.
+const KNOWN: u32 = 1 << 16;
+/// In the word of a page: blocks may have tags of their own.
+const MIXED: u32 = 1 << 17;
 
 /// In place of a mapping that the kernel refused.
 const REFUSED: usize = 1;
@@ -55,7 +72,7 @@ static PLACES: [u32; GRANULES] = {
     while granule < GRANULES {
         let roundest_first = granule.reverse_bits() >> (usize::BITS - (PAGE_BITS - GRANULE_BITS));
         let (plane, neighbour) = (roundest_first / NEIGHBOURS, roundest_first % NEIGHBOURS);
-        places[granule] = (plane * PLANE + neighbour * size_of::<AtomicU16>()) as u32;
+        places[granule] = (PAGES + plane * PLANE + neighbour * size_of::<AtomicU16>()) as u32;
         granule += 1;
     }
     places
@@ -63,7 +80,7 @@ static PLACES: [u32; GRANULES] = {
 
 /// The table, by region.
 pub(super) struct Tags {
-    regions: [AtomicPtr<AtomicU16>; 1 << (ADDRESS_BITS - REGION_BITS)],
+    regions: [AtomicPtr<u8>; 1 << (ADDRESS_BITS - REGION_BITS)],
     any: AtomicBool,
 }
 
@@ -76,34 +93,63 @@ impl Tags {
     /// The tag last set for a block at this address, 0 if none was.
     #[inline(always)]
     pub(super) fn get(&self, address: usize) -> Tag {
-        self.place(address).map_or(0, |place| place.load(Ordering::Relaxed))
+        let Some(place) = self.place(address) else { return 0 };
+        let page = place.page().load(Ordering::Relaxed);
+        if page & MIXED == 0 {
+            return page as Tag;
+        }
+        match place.own().load(Ordering::Relaxed) {
+            0 => page as Tag,
+            own => own - 1,
+        }
     }
 
-    /// Sets the tag of a block at this address. Where the kernel refuses memory for the table, it stays 0.
+    /// Sets the tag of a block at this address, at most [`TAG_MAX`]. Where the kernel refuses memory for the table, it stays 0.
     #[inline(always)]
     pub(super) fn set(&self, address: usize, tag: Tag) {
-        match self.place(address) {
-            Some(place) => place.store(tag, Ordering::Relaxed),
-            // What was never mapped has only zeros.
-            None if tag != 0 => self.map_and_set(address, tag),
-            None => {}
+        if let Some(place) = self.place(address) {
+            let page = place.page().load(Ordering::Relaxed);
+            if page == u32::from(tag) | KNOWN {
+                return;
+            }
+            if page & MIXED != 0 {
+                return place.own().store(tag + 1, Ordering::Relaxed);
+            }
+        }
+        self.set_first(address, tag);
+    }
+
+    /// Of the first block in a page, or of the first that is another's.
+    ///
+    /// Whoever has a block of the page knows of its word what was known when the block was given out, as the allocator hands
+    /// it from thread to thread: so a page may be seen as it was before another thread's block made it mixed, but not by
+    /// who has that block.
+    #[cold]
+    #[inline(never)]
+    fn set_first(&self, address: usize, tag: Tag) {
+        let Some(place) = self.place_or_map(address) else { return };
+        let first = u32::from(tag) | KNOWN;
+        let page = match place.page().compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => first,
+            Err(page) => page,
+        };
+        if page != first {
+            place.page().fetch_or(MIXED, Ordering::Relaxed);
+            place.own().store(tag + 1, Ordering::Relaxed);
+        }
+        if tag != 0 {
+            self.any.store(true, Ordering::Relaxed);
         }
     }
 
     #[inline(always)]
-    fn place(&self, address: usize) -> Option<&AtomicU16> {
+    fn place(&self, address: usize) -> Option<Place> {
         let region = self.regions.get(address >> REGION_BITS)?.load(Ordering::Acquire);
-        if region.addr() <= REFUSED {
-            return None;
-        }
-        // SAFETY: a region's mapping is never taken away, and the offset lies within it.
-        Some(unsafe { &*region.byte_add(offset(address)) })
+        (region.addr() > REFUSED).then_some(Place { region, address })
     }
 
-    #[cold]
-    #[inline(never)]
-    fn map_and_set(&self, address: usize, tag: Tag) {
-        let Some(region) = self.regions.get(address >> REGION_BITS).filter(|_| address != 0) else { return };
+    fn place_or_map(&self, address: usize) -> Option<Place> {
+        let region = self.regions.get(address >> REGION_BITS).filter(|_| address != 0)?;
         if region.load(Ordering::Relaxed).is_null() {
             let errno = Errno::save();
             let mine = map().unwrap_or(core::ptr::without_provenance_mut(REFUSED));
@@ -114,10 +160,7 @@ impl Tags {
             }
             errno.restore();
         }
-        if let Some(place) = self.place(address) {
-            place.store(tag, Ordering::Relaxed);
-            self.any.store(true, Ordering::Relaxed);
-        }
+        self.place(address)
     }
 
     /// Whether a tag was ever set.
@@ -126,17 +169,42 @@ impl Tags {
     }
 }
 
+/// Where the table has what is known of an address.
+#[derive(Clone, Copy)]
+struct Place {
+    /// A region's mapping, which is never taken away.
+    region: *mut u8,
+    address: usize,
+}
+
+impl Place {
+    /// The word of its page.
+    #[inline(always)]
+    fn page(&self) -> &AtomicU32 {
+        const NUMBER: usize = (1 << (REGION_BITS - PAGE_BITS)) - 1;
+        // SAFETY: within the mapping, aligned, and only ever an atomic.
+        unsafe { &*self.region.cast::<AtomicU32>().add((self.address >> PAGE_BITS) & NUMBER) }
+    }
+
+    /// Its own tag and one; 0 for none.
+    #[inline(always)]
+    fn own(&self) -> &AtomicU16 {
+        // SAFETY: as before: the offset lies within the mapping, behind the pages' words, and is even.
+        unsafe { &*self.region.add(offset(self.address)).cast::<AtomicU16>() }
+    }
+}
+
 /// Where the tag of an address lies in its region. All bits of the page's number stay together, so that only the place
 /// within the page has to be looked up.
 #[inline(always)]
 fn offset(address: usize) -> usize {
-    const PAGES: usize = PLANE - NEIGHBOURS * size_of::<AtomicU16>();
+    const OF_PAGE: usize = PLANE - NEIGHBOURS * size_of::<AtomicU16>();
     const SHIFT: u32 = PAGE_BITS - (NEIGHBOURS * size_of::<AtomicU16>()).ilog2();
-    PLACES[(address >> GRANULE_BITS) % GRANULES] as usize + ((address >> SHIFT) & PAGES)
+    PLACES[(address >> GRANULE_BITS) % GRANULES] as usize + ((address >> SHIFT) & OF_PAGE)
 }
 
 /// The table of a region: zeros, in memory that is had when it is touched.
-fn map() -> Option<*mut AtomicU16> {
+fn map() -> Option<*mut u8> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const FLAGS: core::ffi::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -176,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_keeps_for_each_address_what_was_last_set(steps in prop::collection::vec((address(), any::<Tag>()), 1..300)) {
+        fn it_keeps_for_each_address_what_was_last_set(steps in prop::collection::vec((address(), prop_oneof![0u16..4, 0u16..=TAG_MAX]), 1..300)) {
             let mut model = HashMap::new();
             for (address, tag) in steps {
                 if let Some(&tag) = model.get(&address) {
@@ -203,6 +271,22 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_one_owner_has_no_other_place_touched() {
+        static TABLE: Tags = Tags::new();
+        const PAGE: usize = 5 << REGION_BITS;
+        let own = |address: usize| TABLE.place(address).unwrap().own().load(Ordering::Relaxed);
+        (0..8).for_each(|block| TABLE.set(PAGE + block * 512, 7));
+        assert!((0..8).all(|block| TABLE.get(PAGE + block * 512) == 7 && own(PAGE + block * 512) == 0));
+        // Another's: it alone has a tag of its own, and what is given out from then on.
+        TABLE.set(PAGE + 512, 9);
+        assert_eq!((TABLE.get(PAGE), TABLE.get(PAGE + 512), own(PAGE)), (7, 9, 0));
+        TABLE.set(PAGE + 512, 7);
+        TABLE.set(PAGE + 1024, 0);
+        assert_eq!([0, 512, 1024].map(|offset| TABLE.get(PAGE + offset)), [7, 7, 0]);
+        assert_eq!(TABLE.get(PAGE + 4096), 0, "of the next page nothing is known");
+    }
+
+    #[test]
     fn blocks_of_512_bytes_have_their_tags_side_by_side() {
         let lines: HashSet<usize> = (0..1 << 20).step_by(512).map(|address: usize| offset(address) / 64).collect();
         assert_eq!(lines.len(), 2048 * size_of::<Tag>() / 64);
@@ -214,7 +298,7 @@ mod tests {
         EMPTY.set(0, 7);
         assert_eq!((EMPTY.get(0), EMPTY.any()), (0, false));
         EMPTY.set(1 << REGION_BITS, 0);
-        assert!(!EMPTY.any(), "nothing is mapped for nobody's blocks");
+        assert!(!EMPTY.any());
         EMPTY.set(1 << REGION_BITS, 7);
         assert_eq!((EMPTY.get(1 << REGION_BITS), EMPTY.any()), (7, true));
     }

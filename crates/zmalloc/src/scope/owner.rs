@@ -3,7 +3,7 @@
 use super::here;
 use super::node::Node;
 use crate::ledger;
-use crate::owner::{self, Tag};
+use crate::owner::{self, TAG_MAX, Tag};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// The nodes that have a tag, by it; null for those not yet made.
@@ -14,7 +14,7 @@ static DONE: AtomicPtr<Node> = AtomicPtr::new(core::ptr::null_mut());
 
 /// The tag of the node of this index, or 0, nobody's, for those after the last tag.
 pub(super) fn tag(index: usize) -> Tag {
-    Tag::try_from(index + 1).unwrap_or(0)
+    Tag::try_from(index + 1).ok().filter(|&tag| tag <= TAG_MAX).unwrap_or(0)
 }
 
 /// Makes a new node known by its tag.
