@@ -226,8 +226,18 @@ fn allocation_in_ledger<B: Backend, D: Detail, S: Shape<B>>(
         return ptr;
     }
     // SAFETY: a block that was just given out.
-    let charged = unsafe { shape.charged(ptr) };
-    charge_new::<B, D, S>(ptr, shape.requested(charged), charged)
+    match unsafe { shape.charged_at_hand(ptr) } {
+        Some(charged) => charge_new::<B, D, S>(ptr, requested::<B, D, S>(shape, charged), charged),
+        None if D::TOTALS_ONLY => cold::charge_looked_up::<B, D, Untold>(Untold, ptr),
+        None => cold::charge_looked_up::<B, D, S>(shape, ptr),
+    }
+}
+
+/// What is counted as requested. Where nobody wants to know, the charge stands for it, so that nothing more has to be kept
+/// while the block is given out.
+#[inline(always)]
+fn requested<B: Backend, D: Detail, S: Shape<B>>(shape: S, charged: usize) -> usize {
+    if D::TOTALS_ONLY { charged } else { shape.requested(charged) }
 }
 
 /// Counts a block, whose charge the layout usually tells. It is looked up before the call, as what has to be kept across
@@ -239,7 +249,7 @@ fn allocation_told_ahead<B: Backend, D: Detail, S: Shape<B>>(shape: S, allocate:
     if ptr.is_null() {
         return ptr;
     }
-    charge_new::<B, D, S>(ptr, shape.requested(charged), charged)
+    charge_new::<B, D, S>(ptr, requested::<B, D, S>(shape, charged), charged)
 }
 
 /// Counts a block that was just given out, or gives it back if the limit has not so much: then null.
@@ -342,6 +352,15 @@ const fn may_count<B: Backend>() -> bool {
 mod cold {
     use super::{Asked, Backend, Counting, Detail, Shape, asked, ledger};
 
+    /// Counts a block that was just given out, and whose charge takes a call.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn charge_looked_up<B: Backend, D: Detail, S: Shape<B>>(shape: S, ptr: *mut u8) -> *mut u8 {
+        // SAFETY: a block that was just given out.
+        let charged = unsafe { shape.charged(ptr) };
+        super::charge_new::<B, D, S>(ptr, shape.requested(charged), charged)
+    }
+
     #[cold]
     #[inline(never)]
     pub(super) fn allocation_looked_up<B: Backend, D: Detail, S: Shape<B>>(
@@ -349,12 +368,7 @@ mod cold {
         allocate: impl Fn(S) -> *mut u8,
     ) -> *mut u8 {
         let ptr = allocate(shape);
-        if ptr.is_null() {
-            return ptr;
-        }
-        // SAFETY: a block that was just given out.
-        let charged = unsafe { shape.charged(ptr) };
-        super::charge_new::<B, D, S>(ptr, shape.requested(charged), charged)
+        if ptr.is_null() { ptr } else { charge_looked_up::<B, D, S>(shape, ptr) }
     }
 
     #[cold]
