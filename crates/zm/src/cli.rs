@@ -105,8 +105,8 @@ pub struct Run {
     ///
     /// As --limit, which may be given beside it, of the sum over all processes. A fork needs as much again as the process
     /// holds, and is refused with ENOMEM where that is not left. A request may be refused early by what other processes
-    /// keep in hand: a 32nd of SIZE over all of them, at most 1 MiB each, or 64 KiB each where that is more. Not for
-    /// processes in another PID namespace.
+    /// keep in hand: a 32nd of SIZE over all of them, at most 1 MiB each, or 64 KiB each where that is more; and 192 KiB for
+    /// each of their threads. Not for processes in another PID namespace.
     #[arg(long, value_name = "SIZE", value_parser = crate::quantity::bytes)]
     pub limit_tree: Option<u64>,
 

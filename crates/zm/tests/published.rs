@@ -5,7 +5,7 @@ use common::{Scratch, zm};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -27,7 +27,12 @@ fn program() {
     // Until the copy has it.
     std::thread::sleep(Duration::from_millis(300));
     println!("ready {}", std::process::id());
-    let _ = std::io::stdin().lines().next();
+    for line in std::io::stdin().lines() {
+        if line.unwrap() != "limit" {
+            break;
+        }
+        println!("limit {:?}", zmalloc::budget::limit_bytes_hard());
+    }
     std::mem::forget(block);
     // Its end finds them as they are.
     std::mem::forget((tenants, tenant));
@@ -120,4 +125,32 @@ fn under_zm_run_both_are_shown_and_the_report_has_what_it_said_last() {
     // Nothing is left of either.
     let left: Vec<_> = fs::read_dir(&runtime).unwrap().flatten().map(|entry| entry.path()).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn it_is_given_a_limit_from_outside_and_purged() {
+    let scratch = Scratch::new();
+    let runtime = scratch.path("runtime");
+    fs::create_dir(&runtime).unwrap();
+    let [own, arguments @ ..] = program_arguments();
+    let mut child = start(Command::new(own).args(arguments), runtime.as_os_str());
+    let pid = pid_of(&mut child).to_string();
+    let say = |arguments: &[&str]| {
+        let output = zm().args(arguments).env("XDG_RUNTIME_DIR", &runtime).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (setting, limit) in [("limit=50M", "Some(52428800)"), ("limit=none", "None")] {
+        assert_eq!(say(&["set", &pid, setting]), (Some(0), format!("zm: process {pid}: the limit is set\n")));
+        writeln!(child.stdin.as_mut().unwrap(), "limit").unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), format!("limit {limit}"));
+    }
+    assert_eq!(say(&["purge", &pid]), (Some(0), format!("zm: process {pid}: unused memory was given back\n")));
+    let (code, text) = say(&["set", &pid, "record=box"]);
+    assert!(code == Some(125) && text.contains("has no `zm run` above it that could record"), "{text}");
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    let (code, text) = say(&["purge", &pid]);
+    assert!(code == Some(125) && text.contains(&format!("there is no process {pid}")), "{text}");
 }

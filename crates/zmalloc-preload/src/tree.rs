@@ -89,8 +89,9 @@ const NONE: u32 = u32::MAX;
 
 /// Right before a fork, with the ledger's lock held.
 pub(crate) fn before_fork() {
+    // A signal handler that interrupted a change of the share would wait for it for ever: its child has none.
     let reserved = tree()
-        .filter(|_| is_shared())
+        .filter(|tree| is_shared() && !tree.is_held_by(member()))
         .and_then(|tree| tree.reserve(member(), thread(), ledger::limit_bytes() as u64, true, &Kernel));
     RESERVED.store(reserved.map_or(NONE, |share| share.0), Ordering::Relaxed);
 }
@@ -116,7 +117,7 @@ pub(crate) fn after_fork_in_child() {
     let Some(tree) = tree().filter(|_| is_shared()) else { return };
     let reserved = RESERVED.swap(NONE, Ordering::Relaxed);
     if reserved == NONE {
-        // Too many processes.
+        // Too many processes, or no way to ask.
         return leave();
     }
     let child = Member { pid: pid(), started: started_of(pid()).unwrap_or(0) };

@@ -255,6 +255,11 @@ impl TreeBudget {
         });
     }
 
+    /// Whether this process is in the midst of a change: then a signal handler that asks interrupted it.
+    pub fn is_held_by(&self, member: Member) -> bool {
+        self.holder.load(Ordering::Relaxed) == member.pid
+    }
+
     /// All shares that were ever used.
     fn used(&self) -> impl Iterator<Item = &Share> {
         self.shares.iter().take(self.used.load(Ordering::Acquire) as usize)
