@@ -175,7 +175,8 @@ fn a_pipeline_and_its_system_programs_are_counted() {
 #[test]
 fn what_runs_on_is_said_and_keeps_its_ledger() {
     let mut child = common::zm();
-    let child = child.args(["run", "--", "sh", "-c", "sleep 3 > /dev/null 2>&1 & echo $!"]);
+    // The shell goes on for long enough that the other one is a process with a ledger.
+    let child = child.args(["run", "--", "sh", "-c", "sleep 5 > /dev/null 2>&1 & echo $!; sleep 0.5"]);
     let child = child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let zm = child.id();
     let output = child.wait_with_output().unwrap();
