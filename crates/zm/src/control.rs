@@ -11,7 +11,7 @@ use clap::Args;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -145,15 +145,18 @@ impl Ledger {
     }
 
     fn open(candidate: &Candidate) -> io::Result<Ledger> {
-        let open = || {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&candidate.path)
-        };
-        let file = open()?;
+        let mut options = OpenOptions::new();
+        let file =
+            options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&candidate.path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
         // What the readers check holds for what is written, too.
         match candidate.kind {
-            Kind::Segment => drop(SegmentReader::open(open()?).map_err(|error| io::Error::other(error.to_string()))?),
-            Kind::Published => drop(Reader::new(open()?).publication()?),
+            Kind::Segment => {
+                drop(SegmentReader::open(file.try_clone()?).map_err(|error| io::Error::other(error.to_string()))?)
+            }
+            Kind::Published => drop(Reader::new(file.try_clone()?).publication()?),
         }
         Ok(Ledger { pid: candidate.pid, file, path: candidate.path.clone(), kind: candidate.kind })
     }
@@ -204,8 +207,15 @@ impl Ledger {
         };
         let path = std::path::absolute(file).map_err(|error| Error::Export(file.to_owned(), error))?;
         let failed = |error| Error::System("the session's directory cannot be written", error);
-        let (request, new) = (session.join(RECORD_REQUEST), session.join("record.new"));
-        fs::write(&new, path.as_os_str().as_bytes()).and_then(|()| fs::rename(&new, &request)).map_err(failed)?;
+        // Nothing is written where another user may have put a link.
+        // SAFETY: always succeeds.
+        if fs::metadata(session).map_err(failed)?.uid() != unsafe { libc::geteuid() } {
+            return Err(Error::Unfit(format!("the `zm run` above process {} is another user's", self.pid)));
+        }
+        let (request, new) = (session.join(RECORD_REQUEST), session.join(format!("record.{}", std::process::id())));
+        let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+        let asked = written.and_then(|mut file| file.write_all(path.as_os_str().as_bytes()));
+        asked.and_then(|()| fs::rename(&new, &request)).map_err(failed)?;
         let start = Instant::now();
         while request.exists() {
             if start.elapsed() >= PATIENCE {
@@ -215,7 +225,7 @@ impl Ledger {
         }
         // What it could not do, it says there.
         let refused = session.join(RECORD_REFUSED);
-        if let Ok(why) = fs::read_to_string(&refused) {
+        if let Ok(why) = crate::session::open_regular(&refused).and_then(io::read_to_string) {
             let _ = fs::remove_file(&refused);
             return Err(Error::Unfit(why));
         }

@@ -50,11 +50,25 @@ pub(crate) fn set(bytes: Option<usize>) {
     ledger::set_limit(|| ledger::limit_bytes().min(bytes));
 }
 
-/// Notes that something is about to be refused, and does what is to be done then. True if it is worth to ask again.
+/// In a forked child, which may stop once as well.
+pub(crate) fn after_fork_in_child() {
+    let _ = ACTION.compare_exchange(STOPPED, STOP, Ordering::Relaxed, Ordering::Relaxed);
+}
+
+/// Something is about to be refused: does what is to be done then. True if it is worth to ask again.
 #[cold]
 pub(crate) fn is_reached() -> bool {
     let _errno = KeepErrno::new();
+    // In a signal handler that interrupted the ledger nobody could ask.
+    if ledger::with_limit(|_| ()).is_none() {
+        return false;
+    }
+    // It may have been given more by now.
+    if requests::look() {
+        return true;
+    }
     session::note_refusal();
+    tree::note_refusal();
     match ACTION.load(Ordering::Relaxed) {
         REPORT => {
             tree::leave();
@@ -62,23 +76,23 @@ pub(crate) fn is_reached() -> bool {
             true
         }
         STOP => {
-            // One thread stops all.
-            if ACTION.compare_exchange(STOP, STOPPED, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                signal(libc::SIGSTOP);
-                // It may have been given more meanwhile.
-                requests::look();
-            }
+            // With the ledger's lock held, so that no other thread is stopped in a change of the tree's budget.
+            ledger::with_limit(|_| {
+                let first = ACTION.compare_exchange(STOP, STOPPED, Ordering::Relaxed, Ordering::Relaxed);
+                if first.is_ok() {
+                    // SAFETY: to this thread, which has no handler for it; all others stop with it.
+                    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), libc::SIGSTOP) };
+                }
+            });
+            requests::look();
             true
         }
+        STOPPED => true,
         KILL => {
-            signal(libc::SIGKILL);
+            // SAFETY: to this process.
+            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
             false
         }
         _ => false,
     }
-}
-
-fn signal(number: i32) {
-    // SAFETY: to this process, which has no handler for these.
-    unsafe { libc::kill(libc::getpid(), number) };
 }

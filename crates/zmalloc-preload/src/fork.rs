@@ -45,7 +45,8 @@ pub(crate) extern "C" fn after_in_parent() {
 pub(crate) extern "C" fn after_in_child() {
     let _errno = KeepErrno::new();
     mapped::unlock();
-    let Some(segment) = session::segment() else { return };
+    crate::at_limit::after_fork_in_child();
+    let Some(segment) = session::segment() else { return tree::after_fork_in_child() };
     let was_shared = session::is_shared();
     let copy = COPY.load(Ordering::Relaxed);
     // SAFETY: the copy is a mapping like the segment. A fork without memory for it makes do with the parent's.

@@ -3,23 +3,23 @@
 
 use crate::errno::KeepErrno;
 use crate::{at_limit, beneath, session};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Looks whether something is asked. Where the ledger's lock is not held, and nothing of the allocator beneath.
+/// Looks whether something is asked, and does it: then true. Where the ledger's lock is not held, and nothing of the allocator
+/// beneath.
 #[inline]
-pub(crate) fn look() {
-    if session::segment().is_some_and(|segment| segment.request().is_asked()) {
-        serve();
-    }
+pub(crate) fn look() -> bool {
+    session::segment().is_some_and(|segment| segment.request().is_asked()) && serve()
 }
 
 #[cold]
-fn serve() {
-    static SERVING: AtomicBool = AtomicBool::new(false);
-    let Some(segment) = session::of_this_process() else { return };
-    // Another thread is at it; or this one, which allocates meanwhile.
-    if SERVING.swap(true, Ordering::Acquire) {
-        return;
+fn serve() -> bool {
+    /// The process that is at it: not one that was forked meanwhile.
+    static SERVING: AtomicU32 = AtomicU32::new(0);
+    let Some(segment) = session::of_this_process() else { return false };
+    // Another thread; or this one, which allocates meanwhile.
+    if SERVING.swap(session::pid(), Ordering::Acquire) == session::pid() {
+        return false;
     }
     let _errno = KeepErrno::new();
     segment.request().serve(|request| {
@@ -28,5 +28,6 @@ fn serve() {
         }
         !request.purge || beneath::purge()
     });
-    SERVING.store(false, Ordering::Release);
+    SERVING.store(0, Ordering::Release);
+    true
 }

@@ -17,7 +17,7 @@ static OWN_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// What is freed goes back.
 static IS_SHARED: AtomicBool = AtomicBool::new(false);
 
-static SOURCE: Source = Source { take, give_back };
+static SOURCE: Source = Source { take, give_back, keep };
 
 /// So many bytes may be freed by a thread before what is not used goes back to the others.
 const TELL_FREED: u64 = 128 << 10;
@@ -29,7 +29,7 @@ pub(crate) fn begin(own_limit: Option<usize>) -> Option<usize> {
     let own = own_limit.map_or(u64::MAX, |limit| limit as u64);
     let live = ledger::used_memory() as u64;
     let member = Member { pid: pid(), started: started_of(pid()).unwrap_or(0) };
-    let share = tree.begin(member, live, &Kernel)?;
+    let Some(share) = tree.begin(member, live, &Kernel) else { return own_limit };
     TREE.store(core::ptr::from_ref(tree).cast_mut(), Ordering::Relaxed);
     become_member(share, member);
     OWN_LIMIT.store(own, Ordering::Relaxed);
@@ -78,7 +78,15 @@ fn tell_frees() {
 pub(crate) fn reserve() -> bool {
     let Some(tree) = tree().filter(|_| is_shared()) else { return true };
     let _errno = KeepErrno::new();
-    let reserve = |limit: usize| tree.reserve(member(), thread(), limit as u64, false, &Kernel).is_some();
+    // The child will hold what the parent does, not what that keeps in hand.
+    ledger::give_back_share(tree.chunk());
+    let reserve = |limit: usize| {
+        let reserved = tree.reserve(member(), thread(), limit as u64, false, &Kernel).is_some();
+        if !reserved {
+            REFUSED.store(limit as u64, Ordering::Relaxed);
+        }
+        reserved
+    };
     // A signal handler that interrupted the ledger is not refused.
     ledger::with_limit(reserve).unwrap_or(true)
 }
@@ -98,12 +106,12 @@ pub(crate) fn before_fork() {
 
 /// After a fork that [`reserve`] was called for: this is the child, or 0 or less if there is none.
 pub(crate) fn forked(child: c_int) {
-    let Some(tree) = tree().filter(|_| is_shared()) else { return };
+    // Also of a process that left meanwhile.
+    let Some(tree) = tree() else { return };
     let _errno = KeepErrno::new();
-    let child = (child > 0)
-        .then(|| Member { pid: child as u32, started: started_of(child as u32).unwrap_or(0) })
-        // It is gone, and waited for, already.
-        .filter(|child| child.started != 0);
+    let started = if child > 0 { started_of(child as u32) } else { Some(0) };
+    // None if it has ended already. Where that is not known it is there.
+    let child = (started != Some(0)).then(|| Member { pid: child as u32, started: started.unwrap_or(0) });
     let pass_on = |_| {
         if let Some(reserved) = tree.reserved(member(), thread()) {
             tree.forked(reserved, member(), child, &Kernel);
@@ -121,8 +129,11 @@ pub(crate) fn after_fork_in_child() {
         return leave();
     }
     let child = Member { pid: pid(), started: started_of(pid()).unwrap_or(0) };
-    tree.adopt(ShareIndex(reserved), child, ledger::limit_bytes() as u64, &Kernel);
-    become_member(ShareIndex(reserved), child);
+    let limit = ledger::limit_bytes() as u64;
+    match tree.adopt(ShareIndex(reserved), member(), thread(), child, limit, &Kernel) {
+        Some(share) => become_member(share, child),
+        None => leave(),
+    }
 }
 
 // ---- The share ------------------------------------------------------------------------------------------------------
@@ -131,7 +142,26 @@ fn take(wanted: u64, limit: u64) -> u64 {
     let Some(tree) = tree() else { return 0 };
     let _errno = KeepErrno::new();
     let most = OWN_LIMIT.load(Ordering::Relaxed).saturating_sub(limit);
-    tree.take(share(), member(), wanted, most, &Kernel)
+    let taken = tree.take(share(), member(), wanted, most, &Kernel);
+    if taken == 0 && wanted <= most {
+        REFUSED.store(wanted, Ordering::Relaxed);
+    }
+    taken
+}
+
+/// What the tree had not, the last time that it was asked for more than it has.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// The program is refused something: noted, if that is for the tree's sake.
+pub(crate) fn note_refusal() {
+    let wanted = REFUSED.swap(0, Ordering::Relaxed);
+    if let Some(tree) = tree().filter(|_| wanted > 0 && is_shared()) {
+        ledger::with_limit(|_| tree.note_refusal(member(), wanted, &Kernel));
+    }
+}
+
+fn keep() -> u64 {
+    tree().map_or(0, TreeBudget::chunk)
 }
 
 fn give_back(bytes: u64) {
@@ -222,9 +252,17 @@ impl System for Kernel {
         is_there && started_of(member.pid).is_none_or(|started| [0, started].contains(&member.started) && started != 0)
     }
 
-    fn relax(&self) {
-        // SAFETY: no conditions.
-        unsafe { libc::sched_yield() };
+    fn relax(&self, tries: u32) {
+        const PATIENCE: u32 = 64;
+        let pause = libc::timespec { tv_sec: 0, tv_nsec: 20_000 };
+        // SAFETY: no conditions; a readable time.
+        unsafe {
+            if tries < PATIENCE {
+                libc::sched_yield();
+            } else {
+                libc::nanosleep(&pause, null_mut());
+            }
+        }
     }
 }
 
@@ -239,11 +277,11 @@ fn started_of(pid: u32) -> Option<u64> {
     let after_name = text.iter().rposition(|&byte| byte == b')')? + 2;
     let mut fields = text.get(after_name..)?.split(|&byte| byte == b' ');
     let state = fields.next()?;
-    if [b"Z".as_slice(), b"X", b"x"].contains(&state) {
+    // The 20th and the 22nd, of which the third was taken. A process whose first thread has ended looks as if it had itself.
+    let (threads, started) = (fields.nth(16)?, fields.nth(1)?);
+    if [b"Z".as_slice(), b"X", b"x"].contains(&state) && [b"0".as_slice(), b"1"].contains(&threads) {
         return Some(0);
     }
-    // The 22nd, of which the third was taken.
-    let started = fields.nth(18)?;
     started.iter().try_fold(0u64, |number, &digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)

@@ -140,7 +140,12 @@ impl Tree {
     fn create(session: &Session, bytes: u64) -> io::Result<&'static TreeBudget> {
         let path = session.directory().join(TREE_BUDGET_FILE);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        file.set_len(TreeBudget::BYTES as u64)?;
+        // With memory for all of it: a process that finds none behind its share would be killed.
+        // SAFETY: an open file.
+        let allocated = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, TreeBudget::BYTES as libc::off_t) };
+        if allocated != 0 {
+            return Err(io::Error::from_raw_os_error(allocated));
+        }
         let budget = map(&file)?;
         budget.publish(bytes, fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino()));
         Ok(budget)

@@ -14,6 +14,8 @@ mod share {
         false
     }
 
+    pub(super) fn trim(_: &super::limit::Limit) {}
+
     pub(super) fn raise(_: &super::limit::Limit, _: u64) -> bool {
         false
     }

@@ -55,6 +55,7 @@ pub(super) fn resize(
     make: impl FnOnce() -> *mut c_void,
     change: impl FnOnce(*mut c_void) -> (usize, usize),
 ) -> *mut c_void {
+    requests::look();
     // One to less is not refused.
     let bytes = if size > before { at_most } else { 0 };
     if bytes > 0 && !asked(|| ledger::admit(bytes)) {

@@ -5,9 +5,10 @@
 #![allow(clippy::missing_safety_doc, reason = "the system's contracts")]
 
 use crate::real::Real;
-use crate::session;
+use crate::{session, tree};
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::transmute;
+use zmalloc::ledger;
 
 type Strings = *const *const c_char;
 type Named = unsafe extern "C" fn(*const c_char, Strings) -> c_int;
@@ -37,7 +38,11 @@ fn noted(real: &Real, exec: impl FnOnce(*mut c_void) -> c_int) -> c_int {
     // Not in a `vfork` child, which has its parent's memory.
     let Some(segment) = session::of_this_process() else { return exec(function) };
     segment.note_exec(true);
-    let failed = exec(function);
+    let mut exec = Some(exec);
+    let mut run = || exec.take().map_or(-1, |exec| exec(function));
+    // No other thread is to be taken away in a change of the tree's budget.
+    let locked = if tree::is_shared() { ledger::with_limit(|_| run()) } else { None };
+    let failed = locked.unwrap_or_else(run);
     segment.note_exec(false);
     failed
 }

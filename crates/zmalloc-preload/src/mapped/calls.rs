@@ -4,6 +4,7 @@
 //! as it is free. If the call fails, what was noted is taken back.
 
 use super::limited::Ahead;
+use super::table::Change;
 use super::{count_break, is_program, with_table};
 use crate::errno::KeepErrno;
 use crate::real::Real;
@@ -90,11 +91,13 @@ pub(crate) unsafe fn mremap(
         crate::errno::set(libc::ENOMEM);
         return libc::MAP_FAILED;
     };
+    // Counted when it is there again: nobody is given meanwhile what it has.
+    let mut kept = Change::default();
     let before = range.and_then(|(start, end)| {
-        let before = with_table(|table, change| {
+        let before = with_table(|table, _| {
             let before = table.state(start, end);
             if before.is_some() {
-                table.set(start, end, None, change);
+                table.set(start, end, None, &mut kept);
             }
             before
         });
@@ -107,6 +110,7 @@ pub(crate) unsafe fn mremap(
     let failed = moved == libc::MAP_FAILED;
     let _errno = KeepErrno::new();
     with_table(|table, change| {
+        *change = kept;
         if before.is_some() && (failed || flags & libc::MREMAP_DONTUNMAP != 0) {
             table.set(start, end, before, change);
         }

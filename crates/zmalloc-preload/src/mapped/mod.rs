@@ -52,13 +52,14 @@ fn with_table<R>(work: impl FnOnce(&mut Table, &mut Change) -> R) -> Option<R> {
     let mut change = Change::default();
     // SAFETY: the lock is held, and not by a caller further up.
     let result = work(unsafe { &mut *TABLE.get() }, &mut change);
-    count(change);
+    note(change);
     release();
+    // Not with the table held: a fork takes the ledger's lock first.
+    limited::count(change.charged, change.credited);
     Some(result)
 }
 
-fn count(change: Change) {
-    limited::count(change.charged, change.credited);
+fn note(change: Change) {
     let Some(segment) = session::segment() else { return };
     if change.charged > change.credited {
         segment.charge_mapped(change.charged - change.credited);
@@ -81,7 +82,8 @@ fn count_break(from: usize, to: usize) {
         });
         Change { charged: 0, credited }
     };
-    count(change);
+    note(change);
+    limited::count(change.charged, change.credited);
 }
 
 /// The thread that holds the table, or 0.

@@ -96,7 +96,7 @@ impl Limit {
         (self.committed.load(Ordering::Relaxed) as i64).max(0) as u64
     }
 
-    fn left(&self) -> u64 {
+    pub(super) fn left(&self) -> u64 {
         (self.bytes() as u64).saturating_sub(self.committed())
     }
 
@@ -257,6 +257,7 @@ impl Pool {
             if room >= ROOM_MIN && self.commit((room + missing + MARGIN).wrapping_sub(margin)) {
                 slot.margin.store(MARGIN, Ordering::Relaxed);
                 slot.grant(room);
+                share::trim(&self.limit);
                 return true;
             }
         }

@@ -15,6 +15,8 @@ pub struct Source {
     pub take: fn(wanted: u64, limit: u64) -> u64,
     /// Takes bytes back; as `take`.
     pub give_back: fn(bytes: u64),
+    /// What is to be kept at most beside what is used; as `take`.
+    pub keep: fn() -> u64,
 }
 
 static SOURCE: AtomicPtr<Source> = AtomicPtr::new(core::ptr::null_mut());
@@ -41,6 +43,16 @@ pub(super) fn raise(limit: &Limit, bytes: u64) -> bool {
     let taken = if missing > 0 { (source.take)(missing, limit.bytes() as u64) } else { 0 };
     limit.raise(taken);
     missing == 0 || taken > 0
+}
+
+/// With the lock held: gives back what is left beyond what is to be kept, if that is much.
+pub(super) fn trim(limit: &Limit) {
+    const MUCH: u64 = 128 << 10;
+    let Some(source) = source() else { return };
+    let keep = (source.keep)();
+    if limit.left() > keep.saturating_add(MUCH) {
+        (source.give_back)(limit.lower(keep));
+    }
 }
 
 /// The bytes that the calling thread freed since the limit was told.

@@ -4,8 +4,8 @@
 //! shares never add up to more than the budget, so nobody has to know what another process counts. What a process that
 //! has ended had is found when somebody is about to be refused.
 //!
-//! A share changes by a single store with the lock held, so that whoever is killed in the midst of it leaves nothing half
-//! done, and its lock may be taken over.
+//! What a share has changes by a single store with the lock held, and whose it is by the last of some: whoever is killed in
+//! the midst of it leaves too much taken at most, until it is found gone, and its lock may be taken over.
 
 use core::mem::size_of;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -80,8 +80,8 @@ pub trait System {
     fn now_ns(&self) -> u64;
     /// Whether a process runs. Answers true where that is not known.
     fn runs(&self, member: Member) -> bool;
-    /// Lets others go on.
-    fn relax(&self);
+    /// Lets others go on, after so many tries.
+    fn relax(&self, tries: u32);
 }
 
 /// The share of a process: its place.
@@ -164,7 +164,6 @@ impl TreeBudget {
             }
             let left = self.left();
             if wanted_in_all > left {
-                self.note_refusal(member, wanted, system);
                 return 0;
             }
             let spare = if forked == 0 { self.chunk().min((left - wanted) / 4).min(most - wanted) } else { 0 };
@@ -209,7 +208,6 @@ impl TreeBudget {
                 self.look_for_ended(system);
             }
             if missing > self.left() && !has_to_be {
-                self.note_refusal(parent, bytes, system);
                 return None;
             }
             let Some(known) = known else { return self.claim(parent, thread, bytes) };
@@ -225,15 +223,29 @@ impl TreeBudget {
         at.map(|at| ShareIndex(at as u32))
     }
 
-    /// In the forked process: what was reserved is its own, as much of it as it needs.
-    pub fn adopt(&self, reserved: ShareIndex, child: Member, bytes: u64, system: &impl System) {
-        let Some(share) = self.share(reserved) else { return };
+    /// In the process that `thread` of `parent` forked: what was reserved is its own, as much of it as it needs. Where that is
+    /// not there any more, as its parent ended meanwhile, it has what there may not be. `None` if there are too many processes.
+    pub fn adopt(
+        &self,
+        reserved: ShareIndex,
+        parent: Member,
+        thread: u64,
+        child: Member,
+        bytes: u64,
+        system: &impl System,
+    ) -> Option<ShareIndex> {
         self.with_lock(child.pid, system, || {
+            let is_for_child = |share: &&Share| {
+                let is_reserved = share.is_of(parent.pid) && share.forked_by.load(Ordering::Relaxed) == thread;
+                is_reserved || share.is_of(child.pid)
+            };
+            let Some(share) = self.share(reserved).filter(is_for_child) else { return self.claim(child, 0, bytes) };
             share.bytes.store(bytes, Ordering::Relaxed);
             share.started.store(child.started, Ordering::Relaxed);
             share.pid.store(child.pid, Ordering::Relaxed);
             share.forked_by.store(0, Ordering::Release);
-        });
+            Some(reserved)
+        })
     }
 
     /// In the parent, after the fork: the child may not have come to [`adopt`](TreeBudget::adopt) yet, and may never. Or
@@ -305,8 +317,13 @@ impl TreeBudget {
         }
     }
 
+    /// Notes that so many bytes were refused to a process.
+    pub fn note_refusal(&self, member: Member, wanted: u64, system: &impl System) {
+        self.with_lock(member.pid, system, || self.note(member, wanted, system));
+    }
+
     /// With the lock held.
-    fn note_refusal(&self, member: Member, wanted: u64, system: &impl System) {
+    fn note(&self, member: Member, wanted: u64, system: &impl System) {
         if self.refusals.load(Ordering::Relaxed) == 0 {
             let largest = self.used().filter(|share| !share.is_free()).max_by_key(|share| share.bytes());
             let refused = &self.refused;
@@ -328,12 +345,16 @@ impl TreeBudget {
         const PATIENCE: u32 = 1 << 10;
         let mut tries = 0u32;
         while let Err(holder) = self.holder.compare_exchange(0, pid, Ordering::Acquire, Ordering::Relaxed) {
+            // No other thread of this process is in a section: the program that it was before was, or a process of its number.
+            if holder == pid {
+                break;
+            }
             tries += 1;
             // `started` of the holder is not known: any process of its number will do.
             if tries.is_multiple_of(PATIENCE) && !system.runs(Member { pid: holder, started: 0 }) {
                 let _ = self.holder.compare_exchange(holder, 0, Ordering::Relaxed, Ordering::Relaxed);
             }
-            system.relax();
+            system.relax(tries);
         }
         let result = section();
         self.holder.store(0, Ordering::Release);
@@ -389,7 +410,7 @@ mod tests {
             !self.gone.borrow().contains(&member)
         }
 
-        fn relax(&self) {}
+        fn relax(&self, _: u32) {}
     }
 
     fn budget(bytes: u64) -> Box<TreeBudget> {
@@ -412,6 +433,7 @@ mod tests {
         let given = budget.take(a, A, 60 << 20, MOST, &system);
         assert!((60 << 20..=61 << 20).contains(&given));
         assert_eq!(budget.take(b, B, 50 << 20, MOST, &system), 0);
+        budget.note_refusal(B, 50 << 20, &system);
         let (count, first) = budget.refusals();
         let first = first.unwrap();
         assert_eq!((count, first.pid, first.wanted, first.largest_pid), (1, B.pid, 50 << 20, A.pid));
@@ -460,7 +482,7 @@ mod tests {
         assert_eq!(budget.take(a, A, 2 << 20, MOST, &system), 0);
         assert_eq!(budget.take(a, A, 1 << 20, MOST, &system), 1 << 20);
         assert_eq!(budget.left(), 0);
-        budget.adopt(reserved, B, 5 << 20, &system);
+        assert_eq!(budget.adopt(reserved, A, 5, B, 5 << 20, &system), Some(reserved));
         budget.forked(reserved, A, Some(B), &system);
         assert_eq!(budget.left(), 0);
         budget.give_back(reserved, B, 5 << 20, &system);
@@ -473,5 +495,9 @@ mod tests {
         budget.forked(forced, A, Some(Member { pid: 30, started: 9 }), &system);
         system.gone.borrow_mut().push(Member { pid: 30, started: 9 });
         assert!(budget.take(a, A, 1 << 20, MOST, &system) > 0, "it never came to adopt it");
+        // What is gone by the time, or another's, is not taken.
+        let child = Member { pid: 40, started: 4 };
+        let own = budget.adopt(a, A, 5, child, 1 << 20, &system).unwrap();
+        assert!(own != a && budget.adopt(own, A, 5, child, 1 << 20, &system) == Some(own));
     }
 }
