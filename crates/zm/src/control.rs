@@ -6,7 +6,7 @@
 use crate::collect::Liveness;
 use crate::error::Error;
 use crate::run::{Outcome, RECORD_REFUSED, RECORD_REQUEST, is_stopped};
-use crate::watch::{Candidate, Kind, Places};
+use crate::watch::{self, Candidate, Kind, Places};
 use clap::Args;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -148,15 +148,28 @@ impl Ledger {
         let mut options = OpenOptions::new();
         let file =
             options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&candidate.path)?;
-        if !file.metadata()?.is_file() {
+        let there = file.metadata()?;
+        if !there.is_file() {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
-        // What the readers check holds for what is written, too.
-        match candidate.kind {
+        let pid = candidate.pid;
+        if watch::user_and_parent(pid).is_none_or(|(user, _)| user != there.uid()) {
+            return Err(io::Error::other("of another user than its process"));
+        }
+        // What the readers check holds for what is written, too. A pid is used again, and a file may have any name.
+        let is_its = match candidate.kind {
             Kind::Segment => {
-                drop(SegmentReader::open(file.try_clone()?).map_err(|error| io::Error::other(error.to_string()))?)
+                drop(SegmentReader::open(file.try_clone()?).map_err(|error| io::Error::other(error.to_string()))?);
+                watch::maps(pid, there.dev(), there.ino()) != Some(false)
             }
-            Kind::Published => drop(Reader::new(file.try_clone()?).publication()?),
+            Kind::Published => {
+                let said = Reader::new(file.try_clone()?).publication()?;
+                let is_as_old = |ticks| Liveness::of(pid) == Liveness::Alive(ticks);
+                said.pid == pid && said.started_ticks.is_none_or(is_as_old)
+            }
+        };
+        if !is_its {
+            return Err(io::Error::other("of a process that has ended, or that has become another program"));
         }
         Ok(Ledger { pid: candidate.pid, file, path: candidate.path.clone(), kind: candidate.kind })
     }
@@ -168,11 +181,11 @@ impl Ledger {
         };
         let failed = |error| Error::System("the process's ledger cannot be written", error);
         let cell = RequestFile::new(&self.file, at);
-        let number = cell.ask(request).map_err(failed)?;
+        let number = cell.ask(request, PATIENCE).map_err(failed)?;
         let start = Instant::now();
         loop {
             let pid = self.pid;
-            let said = match cell.is_done(number).map_err(failed)? {
+            let said = match cell.is_done(number, request).map_err(failed)? {
                 Some(true) => format!("process {pid}: {done}"),
                 Some(false) => {
                     return Err(Error::Unfit(format!("process {pid}: its allocator does not offer that")));

@@ -167,11 +167,18 @@ struct Asked {
 
 impl Asked {
     fn start(options: &[&str], program: &Path) -> Asked {
+        let mut asked = Asked::spawn(options, program, None);
+        assert!(asked.can_have(10));
+        asked
+    }
+
+    fn spawn(options: &[&str], program: &Path, argument: Option<&Path>) -> Asked {
         let mut zm = zm()
             .args(["run", "--quiet"])
             .args(options)
             .arg("--")
             .arg(program)
+            .args(argument)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -179,9 +186,7 @@ impl Asked {
             .unwrap();
         let pid = child_of(zm.id());
         let (input, output) = (zm.stdin.take().unwrap(), BufReader::new(zm.stdout.take().unwrap()));
-        let mut asked = Asked { zm, input, output, pid };
-        assert!(asked.can_have(10));
-        asked
+        Asked { zm, input, output, pid }
     }
 
     fn ask(&mut self, size: usize) {
@@ -196,6 +201,11 @@ impl Asked {
             "no" => false,
             other => panic!("`{other}`"),
         }
+    }
+
+    fn act(&mut self, what: &str) -> bool {
+        writeln!(self.input, "{what}").unwrap();
+        self.answer()
     }
 
     fn can_have(&mut self, size: usize) -> bool {
@@ -265,6 +275,98 @@ fn a_running_process_is_given_a_limit_and_purged() {
     asked.can_have(100_000);
     let (code, text) = say(&["set", &pid, "limit=none"]);
     assert_eq!((code, asked.end().0), (Some(0), Some(0)), "{text}");
+}
+
+/// A parent and its child, which read what they are to do: `a SIZE` and `b SIZE` allocate and answer whether they could, `A`
+/// and `B` free all that they have, and `E` has the child become the program that is named. First the child's pid is written.
+const PAIR: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static char other[500];
+static void *held[100];
+static int had;
+static int act(char what, size_t size) {
+    if (what == 'E') { execl(other, other, (char *)NULL); return 'n'; }
+    if (what == 'A') { while (had) free(held[--had]); return 'y'; }
+    if (!(held[had] = malloc(size))) return 'n';
+    memset(held[had++], 1, size);
+    return 'y';
+}
+int main(int count, char **arguments) {
+    int to[2], from[2];
+    char line[100], answer, what;
+    size_t size = 0;
+    if (count > 1) strcpy(other, arguments[1]);
+    setvbuf(stdout, NULL, _IONBF, 0);
+    if (pipe(to) || pipe(from)) return 1;
+    pid_t child = fork();
+    if (!child) {
+        close(to[1]);
+        while (read(to[0], &what, 1) == 1 && read(to[0], &size, sizeof size) == sizeof size) {
+            answer = (char)act(what, size);
+            if (write(from[1], &answer, 1) != 1) return 1;
+        }
+        return 0;
+    }
+    printf("%d\n", (int)child);
+    while (fgets(line, sizeof line, stdin)) {
+        if (sscanf(line, "%c %zu", &what, &size) < 1) return 1;
+        if (what == 'a' || what == 'A') answer = (char)act(what, size);
+        else {
+            what = what == 'E' ? 'E' : what == 'b' ? 'a' : 'A';
+            if (write(to[1], &what, 1) != 1 || write(to[1], &size, sizeof size) != sizeof size) return 1;
+            if (what == 'E') answer = 'y';
+            else if (read(from[0], &answer, 1) != 1) return 1;
+        }
+        puts(answer == 'y' ? "yes" : "no");
+    }
+    return 0;
+}
+"#;
+
+/// Starts them with a limit of 100 MiB for both.
+fn start_pair(scratch: &Scratch, argument: &Path) -> (Asked, String) {
+    let program = scratch.compile("pair", PAIR, &[]);
+    let mut asked = Asked::spawn(&["--limit-tree", "100M"], &program, Some(argument));
+    let mut child = String::new();
+    asked.output.read_line(&mut child).unwrap();
+    (asked, child.trim().to_owned())
+}
+
+#[test]
+fn what_a_process_may_not_have_any_more_goes_back_to_its_tree() {
+    let scratch = Scratch::new();
+    let (mut pair, child) = start_pair(&scratch, Path::new("none"));
+    assert_eq!((pair.act("b 60000000"), pair.act("a 60000000")), (true, false));
+    assert_eq!(say(&["set", &child, "limit=20M"]).0, Some(0));
+    // What it has it keeps, and has no more.
+    assert_eq!((pair.act("b 100000"), pair.act("a 60000000")), (false, false));
+    assert!(pair.act("B") && pair.act("a 60000000"), "what the child freed");
+    assert_eq!((pair.act("b 25000000"), pair.act("b 10000000")), (false, true));
+    assert_eq!(say(&["set", &child, "limit=none"]).0, Some(0));
+    assert!(pair.act("b 100000") && pair.act("b 25000000"), "it may have more than 20 MiB again");
+    assert!(!pair.act("b 30000000"), "but not more than the tree");
+    // Higher, while it has what it had before.
+    assert_eq!(say(&["set", &child, "limit=20M"]).0, Some(0));
+    assert!(!pair.act("b 100000"));
+    assert_eq!(say(&["set", &child, "limit=36M"]).0, Some(0));
+    assert!(pair.act("b 100000") && !pair.act("b 3000000"));
+    assert_eq!(pair.end().0, Some(0));
+}
+
+#[test]
+fn what_a_process_had_that_becomes_one_without_a_ledger_goes_back() {
+    let scratch = Scratch::new();
+    let other = scratch.compile("static", "#include <unistd.h>\nint main(void) { return pause(); }", &["-static"]);
+    let (mut pair, child) = start_pair(&scratch, &other);
+    assert_eq!((pair.act("b 60000000"), pair.act("a 60000000"), pair.act("E")), (true, false, true));
+    let is_other = || std::fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|path| path == other);
+    wait_for("the other program", || is_other().then_some(()));
+    assert!(pair.act("a 60000000"));
+    assert!(Command::new("kill").args(["-KILL", &child]).status().unwrap().success());
+    assert_eq!(pair.end().0, Some(0));
 }
 
 /// Frees much of what it has in small blocks, and then allocates a little again and again.

@@ -43,11 +43,7 @@ pub(crate) fn set(bytes: Option<usize>) {
     let bytes = bytes.unwrap_or(usize::MAX);
     if !tree::set_own_limit(bytes) {
         ledger::set_limit(|| bytes);
-        return;
     }
-    // A share is less than that, or becomes so; what the process uses already stays the tree's matter.
-    ledger::give_back_share(0);
-    ledger::set_limit(|| ledger::limit_bytes().min(bytes));
 }
 
 /// In a forked child, which may stop once as well.
@@ -60,7 +56,7 @@ pub(crate) fn after_fork_in_child() {
 pub(crate) fn is_reached() -> bool {
     let _errno = KeepErrno::new();
     // In a signal handler that interrupted the ledger nobody could ask.
-    if ledger::with_limit(|_| ()).is_none() {
+    if ledger::with_lock(|| ()).is_none() {
         return false;
     }
     // It may have been given more by now.
@@ -77,7 +73,7 @@ pub(crate) fn is_reached() -> bool {
         }
         STOP => {
             // With the ledger's lock held, so that no other thread is stopped in a change of the tree's budget.
-            ledger::with_limit(|_| {
+            ledger::with_lock(|| {
                 let first = ACTION.compare_exchange(STOP, STOPPED, Ordering::Relaxed, Ordering::Relaxed);
                 if first.is_ok() {
                     // SAFETY: to this thread, which has no handler for it; all others stop with it.

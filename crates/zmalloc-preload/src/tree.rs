@@ -5,13 +5,14 @@ use crate::session::{self, decimal, now_ns, pid, read_file};
 use core::ffi::{CStr, c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use zmalloc::ledger::{self, Member, ShareIndex, Source, System, TreeBudget};
+use zmalloc::ledger::{self, Member, Seen, ShareIndex, Source, System, TreeBudget};
 
 static TREE: AtomicPtr<TreeBudget> = AtomicPtr::new(null_mut());
 /// The place of this process.
 static SHARE: AtomicU32 = AtomicU32::new(0);
 static PID: AtomicU32 = AtomicU32::new(0);
 static STARTED: AtomicU64 = AtomicU64::new(0);
+static PROGRAM: AtomicU64 = AtomicU64::new(0);
 /// The limit of this process by itself.
 static OWN_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// What is freed goes back.
@@ -28,7 +29,7 @@ pub(crate) fn begin(own_limit: Option<usize>) -> Option<usize> {
     let Some(tree) = open() else { return own_limit };
     let own = own_limit.map_or(u64::MAX, |limit| limit as u64);
     let live = ledger::used_memory() as u64;
-    let member = Member { pid: pid(), started: started_of(pid()).unwrap_or(0) };
+    let member = Member { pid: pid(), started: started_of(pid()).unwrap_or(0), program: program_of(pid()) };
     let Some(share) = tree.begin(member, live, &Kernel) else { return own_limit };
     TREE.store(core::ptr::from_ref(tree).cast_mut(), Ordering::Relaxed);
     become_member(share, member);
@@ -47,7 +48,11 @@ pub(crate) fn leave() {
 /// Sets the limit of this process by itself. False if it has no share in a tree's: then the ledger's own is to be set.
 pub(crate) fn set_own_limit(bytes: usize) -> bool {
     OWN_LIMIT.store(bytes as u64, Ordering::Relaxed);
-    IS_SHARED.load(Ordering::Relaxed)
+    let shared = is_shared();
+    if shared {
+        ledger::limit_share(bytes);
+    }
+    shared
 }
 
 /// Whether what is freed is to be told now and then.
@@ -80,15 +85,16 @@ pub(crate) fn reserve() -> bool {
     let _errno = KeepErrno::new();
     // The child will hold what the parent does, not what that keeps in hand.
     ledger::give_back_share(tree.chunk());
-    let reserve = |limit: usize| {
-        let reserved = tree.reserve(member(), thread(), limit as u64, false, &Kernel).is_some();
+    let reserve = || {
+        let share = ledger::share_bytes();
+        let reserved = tree.reserve(member(), thread(), share, false, &Kernel).is_some();
         if !reserved {
-            REFUSED.store(limit as u64, Ordering::Relaxed);
+            REFUSED.store(share, Ordering::Relaxed);
         }
         reserved
     };
     // A signal handler that interrupted the ledger is not refused.
-    ledger::with_limit(reserve).unwrap_or(true)
+    ledger::with_lock(reserve).unwrap_or(true)
 }
 
 /// What is reserved for the child that is being forked, by the thread that has the ledger's lock.
@@ -100,7 +106,7 @@ pub(crate) fn before_fork() {
     // A signal handler that interrupted a change of the share would wait for it for ever: its child has none.
     let reserved = tree()
         .filter(|tree| is_shared() && !tree.is_held_by(member()))
-        .and_then(|tree| tree.reserve(member(), thread(), ledger::limit_bytes() as u64, true, &Kernel));
+        .and_then(|tree| tree.reserve(member(), thread(), ledger::share_bytes(), true, &Kernel));
     RESERVED.store(reserved.map_or(NONE, |share| share.0), Ordering::Relaxed);
 }
 
@@ -111,28 +117,30 @@ pub(crate) fn forked(child: c_int) {
     let _errno = KeepErrno::new();
     let started = if child > 0 { started_of(child as u32) } else { Some(0) };
     // None if it has ended already. Where that is not known it is there.
-    let child = (started != Some(0)).then(|| Member { pid: child as u32, started: started.unwrap_or(0) });
-    let pass_on = |_| {
+    let child = (started != Some(0)).then(|| Member { pid: child as u32, started: started.unwrap_or(0), ..member() });
+    let pass_on = || {
         if let Some(reserved) = tree.reserved(member(), thread()) {
             tree.forked(reserved, member(), child, &Kernel);
         }
     };
-    ledger::with_limit(pass_on);
+    ledger::with_lock(pass_on);
 }
 
 /// After a fork in the child, with the lock held.
 pub(crate) fn after_fork_in_child() {
     let Some(tree) = tree().filter(|_| is_shared()) else { return };
-    let reserved = RESERVED.swap(NONE, Ordering::Relaxed);
-    if reserved == NONE {
-        // Too many processes, or no way to ask.
-        return leave();
-    }
-    let child = Member { pid: pid(), started: started_of(pid()).unwrap_or(0) };
-    let limit = ledger::limit_bytes() as u64;
-    match tree.adopt(ShareIndex(reserved), member(), thread(), child, limit, &Kernel) {
+    let reserved = ShareIndex(RESERVED.swap(NONE, Ordering::Relaxed));
+    let child = Member { pid: pid(), started: started_of(pid()).unwrap_or(0), ..member() };
+    let share = (reserved.0 != NONE)
+        .then(|| tree.adopt(reserved, member(), thread(), child, ledger::share_bytes(), &Kernel))
+        .flatten();
+    match share {
         Some(share) => become_member(share, child),
-        None => leave(),
+        // Too many processes, or no way to ask: then what is left is the limit of each by itself.
+        None => {
+            leave();
+            ledger::raise_limit(OWN_LIMIT.load(Ordering::Relaxed) as usize);
+        }
     }
 }
 
@@ -156,7 +164,7 @@ static REFUSED: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn note_refusal() {
     let wanted = REFUSED.swap(0, Ordering::Relaxed);
     if let Some(tree) = tree().filter(|_| wanted > 0 && is_shared()) {
-        ledger::with_limit(|_| tree.note_refusal(member(), wanted, &Kernel));
+        ledger::with_lock(|| tree.note_refusal(member(), wanted, &Kernel));
     }
 }
 
@@ -180,13 +188,15 @@ fn share() -> ShareIndex {
 }
 
 fn member() -> Member {
-    Member { pid: PID.load(Ordering::Relaxed), started: STARTED.load(Ordering::Relaxed) }
+    let [started, program] = [&STARTED, &PROGRAM].map(|part| part.load(Ordering::Relaxed));
+    Member { pid: PID.load(Ordering::Relaxed), started, program }
 }
 
 fn become_member(share: ShareIndex, member: Member) {
     SHARE.store(share.0, Ordering::Relaxed);
     PID.store(member.pid, Ordering::Relaxed);
     STARTED.store(member.started, Ordering::Relaxed);
+    PROGRAM.store(member.program, Ordering::Relaxed);
 }
 
 fn thread() -> u64 {
@@ -227,15 +237,7 @@ fn open() -> Option<&'static TreeBudget> {
 
 /// The namespace in which this process has its number.
 fn namespace() -> u64 {
-    let mut status = core::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: a path that ends with 0, and space for the answer.
-    unsafe {
-        if libc::stat(c"/proc/self/ns/pid".as_ptr(), status.as_mut_ptr()) == 0 {
-            status.assume_init().st_ino
-        } else {
-            0
-        }
-    }
+    status_of(c"/proc/self/ns/pid").map_or(0, |status| status.st_ino)
 }
 
 struct Kernel;
@@ -245,11 +247,15 @@ impl System for Kernel {
         now_ns()
     }
 
-    fn runs(&self, member: Member) -> bool {
+    fn look_at(&self, pid: u32) -> Seen {
         // SAFETY: no signal is sent.
-        let is_there = unsafe { libc::kill(member.pid as libc::pid_t, 0) == 0 } || crate::errno::get() != libc::ESRCH;
-        // Without the file, it is another user's, or there is no such file system.
-        is_there && started_of(member.pid).is_none_or(|started| [0, started].contains(&member.started) && started != 0)
+        let is_there = unsafe { libc::kill(pid as libc::pid_t, 0) == 0 } || crate::errno::get() != libc::ESRCH;
+        match if is_there { started_of(pid) } else { Some(0) } {
+            Some(0) => Seen::Gone,
+            Some(started) => Seen::Runs { started, program: program_of(pid) },
+            // It is another user's, or there is no such file system.
+            None => Seen::Unknown,
+        }
     }
 
     fn relax(&self, tries: u32) {
@@ -266,13 +272,17 @@ impl System for Kernel {
     }
 }
 
+/// Tells the file that a process runs from others; 0 if it is not known.
+fn program_of(pid: u32) -> u64 {
+    let status = in_proc(pid, b"/exe\0", status_of);
+    status.map_or(0, |status| status.st_ino.rotate_left(20) ^ status.st_dev)
+}
+
 /// When a process started, in ticks since the machine did; 0 if it has ended and nobody has waited for it yet. `None` if that
 /// is not known.
 fn started_of(pid: u32) -> Option<u64> {
-    let (mut path, mut digits, mut text) = ([0u8; 40], [0; 20], [0u8; 1024]);
-    let pieces = [b"/proc/".as_slice(), decimal(u64::from(pid), &mut digits), b"/stat\0"];
-    pieces.iter().flat_map(|piece| piece.iter()).zip(&mut path).for_each(|(&byte, place)| *place = byte);
-    let text = read_file(CStr::from_bytes_until_nul(&path).ok()?, &mut text);
+    let mut text = [0u8; 1024];
+    let text = in_proc(pid, b"/stat\0", |path| Some(read_file(path, &mut text)))?;
     // The name, in parentheses, may have anything in it.
     let after_name = text.iter().rposition(|&byte| byte == b')')? + 2;
     let mut fields = text.get(after_name..)?.split(|&byte| byte == b' ');
@@ -288,6 +298,20 @@ fn started_of(pid: u32) -> Option<u64> {
     })
 }
 
+/// Hands on the path of a file that the kernel has for a process; `name` ends with 0.
+fn in_proc<R>(pid: u32, name: &[u8], use_path: impl FnOnce(&CStr) -> Option<R>) -> Option<R> {
+    let (mut path, mut digits) = ([0u8; 40], [0; 20]);
+    let pieces = [b"/proc/", decimal(u64::from(pid), &mut digits), name];
+    pieces.iter().flat_map(|piece| piece.iter()).zip(&mut path).for_each(|(&byte, place)| *place = byte);
+    use_path(CStr::from_bytes_until_nul(&path).ok()?)
+}
+
+fn status_of(path: &CStr) -> Option<libc::stat> {
+    let mut status = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: a path that ends with 0, and space for the answer, which is there if it says so.
+    unsafe { (libc::stat(path.as_ptr(), status.as_mut_ptr()) == 0).then(|| status.assume_init()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,15 +320,17 @@ mod tests {
     fn processes_are_told_from_those_that_ended() {
         let started = started_of(pid()).unwrap();
         assert!(started > 0);
-        assert!(Kernel.runs(Member { pid: pid(), started }) && Kernel.runs(Member { pid: pid(), started: 0 }));
-        assert!(!Kernel.runs(Member { pid: pid(), started: started + 1 }));
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let member = Member { pid: child.id(), started: 0 };
-        while Kernel.runs(member) {
+        let program = program_of(pid());
+        assert!(program != 0 && Kernel.look_at(pid()) == Seen::Runs { started, program });
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let runs = |seen| matches!(seen, Seen::Runs { program: other, .. } if ![0, program].contains(&other));
+        assert!(runs(Kernel.look_at(child.id())), "another program");
+        drop(child.stdin.take());
+        while Kernel.look_at(child.id()) != Seen::Gone {
             std::thread::yield_now();
         }
         assert_eq!(started_of(child.id()), Some(0), "not waited for");
         child.wait().unwrap();
-        assert!(!Kernel.runs(member));
+        assert_eq!(Kernel.look_at(child.id()), Seen::Gone);
     }
 }

@@ -22,7 +22,7 @@ pub use element::{Element, parse_integer};
 pub use error::FormatError;
 pub use hyperloglog::HyperLogLog;
 pub use intset::Intset;
-pub use memory::{Block, Global, Memory, OutOfMemory};
+pub use memory::{Block, Counted, Global, Memory, OutOfMemory};
 pub use object::{Kind, Object, Value};
 pub use packed::{Listpack, Packed, Position, Ziplist};
 pub use sds::Sds;

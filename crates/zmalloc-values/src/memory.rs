@@ -179,18 +179,28 @@ impl OutOfMemory {
     }
 }
 
-/// [`Memory`] as collections take it; keeps the charge of what the collection that owns it holds.
-pub(crate) struct Counted<M> {
+/// [`Memory`] as the collections of [`allocator_api2`] take it: keeps the charge of what the one collection that owns it holds.
+///
+/// ```
+/// use zmalloc_values::{Counted, Global};
+///
+/// let mut bytes = allocator_api2::vec::Vec::new_in(Counted::<Global>::new());
+/// bytes.resize(1000, 0u8);
+/// assert_eq!(bytes.allocator().charged_size(), bytes.capacity());
+/// ```
+pub struct Counted<M> {
     charged: AtomicUsize,
     memory: PhantomData<fn() -> M>,
 }
 
 impl<M> Counted<M> {
-    pub(crate) fn new() -> Self {
+    /// Nothing is held.
+    pub fn new() -> Self {
         Counted { charged: AtomicUsize::new(0), memory: PhantomData }
     }
 
-    pub(crate) fn charged_size(&self) -> usize {
+    /// The bytes that the collection's blocks count for.
+    pub fn charged_size(&self) -> usize {
         self.charged.load(Ordering::Relaxed)
     }
 
@@ -200,6 +210,19 @@ impl<M> Counted<M> {
     }
 }
 
+impl<M> Default for Counted<M> {
+    fn default() -> Self {
+        Counted::new()
+    }
+}
+
+impl<M> fmt::Debug for Counted<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counted").field("charged_size", &self.charged_size()).finish()
+    }
+}
+
+/// A clone is for another collection, which holds nothing yet.
 impl<M> Clone for Counted<M> {
     fn clone(&self) -> Self {
         Counted::new()

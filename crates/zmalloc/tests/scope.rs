@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use zmalloc::backend::{Backend, Libc};
@@ -309,27 +309,36 @@ fn destructors_at_the_end_of_a_thread_enter_scopes() {
 #[test]
 fn what_has_no_sums_of_its_own_counts_outside() {
     static SCOPE: Mutex<Option<Scope>> = Mutex::new(None);
+    static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+    static ROUND: AtomicUsize = AtomicUsize::new(0);
 
-    extern "C" fn destroy(_: *mut libc::c_void) {
+    /// The C library calls the destructors in any order, and again those whose value was set meanwhile: in the second
+    /// round the ledger's own has been called, whatever the order.
+    extern "C" fn destroy(value: *mut libc::c_void) {
+        if ROUND.fetch_add(1, Ordering::Relaxed) == 0 {
+            // SAFETY: the key exists, and its value is only handed back to this function.
+            assert_eq!(unsafe { libc::pthread_setspecific(KEY.get().copied().unwrap(), value) }, 0);
+            return;
+        }
         let scope = SCOPE.lock().unwrap().clone().unwrap();
         scope.run(|| drop(block(700)));
     }
 
     let scope = Scope::new("scope");
     *SCOPE.lock().unwrap() = Some(scope.clone());
-    // The ledger's own key is made first, and so its destructor is called first.
-    drop(block(1));
     thread::spawn(|| {
-        let mut key = 0;
         drop(block(1));
+        let mut key = 0;
         // SAFETY: a writable key, a destructor of the right signature, and a value that only it gets.
         unsafe {
             assert_eq!(libc::pthread_key_create(&mut key, Some(destroy)), 0);
+            KEY.set(key).unwrap();
             assert_eq!(libc::pthread_setspecific(key, std::ptr::from_ref(&SCOPE).cast()), 0);
         }
     })
     .join()
     .unwrap();
+    assert_eq!(ROUND.load(Ordering::Relaxed), 2);
     let slots = !cfg!(any(feature = "ledger-lock", feature = "ledger-shared-atomic"));
     let charged = if slots { 0 } else { block(700).charged };
     assert_eq!(sums(scope.figures().own), (charged, charged, 1));

@@ -14,7 +14,8 @@ impl Stopped {
     pub fn tell(&mut self, watch: &Watch) {
         for process in watch.processes() {
             let (name, pid) = (process.name(), process.pid);
-            if !is_stopped(pid) {
+            // Others may be stopped too, by a shell or a debugger.
+            if process.figures.refusals == 0 || !is_stopped(pid) {
                 self.0.remove(&pid);
             } else if self.0.insert(pid) {
                 let _ = writeln!(

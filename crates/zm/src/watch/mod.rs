@@ -12,6 +12,7 @@ mod resident;
 pub use listing::{Candidate, Kind};
 pub use places::Places;
 pub use process::{Detail, Figures, Health, Process, Source};
+pub use resident::{maps, user_and_parent};
 
 use process::{Attached, Attempt};
 use std::collections::HashMap;

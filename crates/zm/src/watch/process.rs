@@ -60,6 +60,8 @@ pub struct Figures {
     pub mapped_peak: Option<u64>,
     pub rss: u64,
     pub threads: Option<u64>,
+    /// Requests that a limit refused.
+    pub refusals: u64,
     pub scopes: u64,
     /// Live bytes of `malloc`, of a process that also publishes.
     pub malloc_used: Option<u64>,
@@ -239,6 +241,7 @@ impl Attached {
                     figures.mapped = Some(sums.mapped_bytes);
                     figures.mapped_peak = Some(sums.mapped_peak_bytes);
                     figures.threads = Some(sums.threads as u64);
+                    figures.refusals = sums.refusals;
                     self.leaving = sums.notes.exec;
                 }
                 Err(why) => error = Some(why),

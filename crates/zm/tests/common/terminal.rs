@@ -57,6 +57,9 @@ impl Terminal {
         // SAFETY: only async-signal-safe calls.
         unsafe {
             program.pre_exec(|| {
+                // As a terminal's shell has them, however the tests were started.
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                libc::signal(libc::SIGQUIT, libc::SIG_DFL);
                 libc::setsid();
                 libc::ioctl(0, libc::TIOCSCTTY, 0);
                 Ok(())

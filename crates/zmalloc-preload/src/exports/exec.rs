@@ -41,7 +41,7 @@ fn noted(real: &Real, exec: impl FnOnce(*mut c_void) -> c_int) -> c_int {
     let mut exec = Some(exec);
     let mut run = || exec.take().map_or(-1, |exec| exec(function));
     // No other thread is to be taken away in a change of the tree's budget.
-    let locked = if tree::is_shared() { ledger::with_limit(|_| run()) } else { None };
+    let locked = if tree::is_shared() { ledger::with_lock(&mut run) } else { None };
     let failed = locked.unwrap_or_else(run);
     segment.note_exec(false);
     failed

@@ -215,11 +215,18 @@ fn allocation_in_ledger<B: Backend, D: Detail, S: Shape<B>>(
     asked: Asked,
     allocate: impl Fn(S) -> *mut u8,
 ) -> *mut u8 {
+    // Where threads have slots, only what is large is asked for first, and no such layout tells its charge.
+    if S::CHARGES_AHEAD
+        && (cfg!(ledger_slots) || !asked::is_before(asked))
+        && let Some(charged) = shape.charge_ahead()
+    {
+        return allocation_told_ahead::<B, D, S>(shape, charged, allocate);
+    }
     if asked::is_before(asked) {
         return asked::allocation::<B, D, S>(shape, asked, allocate);
     }
     if S::CHARGES_AHEAD {
-        return allocation_told_ahead::<B, D, S>(shape, allocate);
+        return cold::allocation_looked_up::<B, D, S>(shape, allocate);
     }
     let ptr = allocate(shape);
     if ptr.is_null() {
@@ -240,11 +247,14 @@ fn requested<B: Backend, D: Detail, S: Shape<B>>(shape: S, charged: usize) -> us
     if D::TOTALS_ONLY { charged } else { shape.requested(charged) }
 }
 
-/// Counts a block, whose charge the layout usually tells. It is looked up before the call, as what has to be kept across
-/// it is then one number; counted after it, as it may be refused.
+/// Counts a block whose charge the layout tells. It is looked up before the call, as what has to be kept across it is then
+/// one number; counted after it, as it may be refused.
 #[inline(always)]
-fn allocation_told_ahead<B: Backend, D: Detail, S: Shape<B>>(shape: S, allocate: impl Fn(S) -> *mut u8) -> *mut u8 {
-    let Some(charged) = shape.charge_ahead() else { return cold::allocation_looked_up::<B, D, S>(shape, allocate) };
+fn allocation_told_ahead<B: Backend, D: Detail, S: Shape<B>>(
+    shape: S,
+    charged: usize,
+    allocate: impl Fn(S) -> *mut u8,
+) -> *mut u8 {
     let ptr = allocate(shape);
     if ptr.is_null() {
         return ptr;

@@ -72,8 +72,8 @@ pub use segment::{
 pub use segment_reader::{SegmentReader, Sums};
 #[doc(hidden)]
 pub use share::{
-    Source, add_beside, frees_not_told, give_back_beside, give_back_share, limit_bytes, share_limit, take_beside,
-    with_limit,
+    Source, add_beside, frees_not_told, give_back_beside, give_back_share, limit_share, raise_limit, share_bytes,
+    share_limit, take_beside, with_lock,
 };
 pub use size_class::{ClassTotals, SIZE_CLASSES, size_class, size_class_limit};
 pub use slot::Slot;
@@ -82,7 +82,7 @@ pub(crate) use thread::{Errno, before_thread_end};
 pub use totals::Totals;
 #[cfg(ledger_slots)]
 #[doc(hidden)]
-pub use tree_budget::{FirstRefusal, Member, ShareIndex, System, TREE_BUDGET_FILE, TreeBudget};
+pub use tree_budget::{FirstRefusal, Member, Seen, ShareIndex, System, TREE_BUDGET_FILE, TreeBudget};
 #[cfg(ledger_slots)]
 #[doc(hidden)]
 pub use way::has_room;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 /// The words. Zeroed memory is that nothing was ever asked.
 #[repr(C)]
@@ -16,6 +17,7 @@ pub struct RequestCell {
     number: AtomicU32,
     served: AtomicU32,
     what: AtomicU32,
+    /// Of each kind of request that was ever served, whether the last one could be done.
     done: AtomicU32,
     limit_inverted: AtomicU64,
 }
@@ -35,6 +37,12 @@ pub struct Request {
 impl Request {
     fn bits(self) -> u32 {
         self.limit.map_or(0, |_| LIMIT) | if self.purge { PURGE } else { 0 }
+    }
+
+    /// `done`, after this one.
+    fn done(self, before: u32, is_purged: bool) -> u32 {
+        let done = if is_purged { self.bits() } else { self.bits() & !PURGE };
+        before & !self.bits() | done
     }
 
     fn limit_inverted(self) -> u64 {
@@ -59,13 +67,15 @@ impl RequestCell {
         self.served.store(self.number.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Does what is asked, if anything is; `serve` answers whether all of it could be done. For one thread at a time.
+    /// Does what is asked, if anything is; `serve` answers whether unused pages were given back, if that was asked. For one
+    /// thread at a time.
     pub fn serve(&self, serve: impl FnOnce(Request) -> bool) {
         let number = self.number.load(Ordering::Acquire);
         if number != self.served.load(Ordering::Relaxed) {
             let bits = self.what.load(Ordering::Relaxed);
-            let done = serve(Request::of(bits, self.limit_inverted.load(Ordering::Relaxed)));
-            self.done.store(u32::from(done), Ordering::Relaxed);
+            let request = Request::of(bits, self.limit_inverted.load(Ordering::Relaxed));
+            let is_purged = serve(request);
+            self.done.store(request.done(self.done.load(Ordering::Relaxed), is_purged), Ordering::Relaxed);
             self.served.store(number, Ordering::Release);
         }
     }
@@ -84,11 +94,20 @@ impl<'file> RequestFile<'file> {
         RequestFile { file, at }
     }
 
-    /// Asks; what was asked before and is not done yet is asked still. Answers its number.
-    pub fn ask(&self, request: Request) -> io::Result<u32> {
-        // SAFETY: an open file; only those who ask lock it.
-        if unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_EX) } != 0 {
-            return Err(io::Error::last_os_error());
+    /// Asks; what was asked before and is not done yet is asked still. Answers its number. Others who ask are waited for as
+    /// long as `patience`.
+    pub fn ask(&self, request: Request, patience: Duration) -> io::Result<u32> {
+        let start = Instant::now();
+        // SAFETY: an open file; only those who ask lock it, and anyone who can open it.
+        while unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(error);
+            }
+            if start.elapsed() >= patience {
+                return Err(io::Error::new(error.kind(), "somebody else keeps the file locked"));
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
         let asked = (|| {
             let number = self.word(offset_of!(RequestCell, number))?;
@@ -108,12 +127,15 @@ impl<'file> RequestFile<'file> {
         asked
     }
 
-    /// Whether that was done: `None` for not yet, else whether it could be.
-    pub fn is_done(&self, number: u32) -> io::Result<Option<bool>> {
+    /// Whether the request of this number was done: `None` for not yet, else whether it could be.
+    pub fn is_done(&self, number: u32, request: Request) -> io::Result<Option<bool>> {
         // A later one is served with those before.
         let served = self.word(offset_of!(RequestCell, served))?;
         let is_served = (served.wrapping_sub(number) as i32) >= 0;
-        Ok(if is_served { Some(self.word(offset_of!(RequestCell, done))? != 0) } else { None })
+        if !is_served {
+            return Ok(None);
+        }
+        Ok(Some(self.word(offset_of!(RequestCell, done))? & request.bits() == request.bits()))
     }
 
     /// Does what is asked, as [`RequestCell::serve`].
@@ -122,9 +144,10 @@ impl<'file> RequestFile<'file> {
         if number != self.word(offset_of!(RequestCell, served))? {
             let mut limit = [0; 8];
             self.file.read_exact_at(&mut limit, self.at + offset_of!(RequestCell, limit_inverted) as u64)?;
-            let bits = self.word(offset_of!(RequestCell, what))?;
-            let done = serve(Request::of(bits, u64::from_ne_bytes(limit)));
-            self.put(offset_of!(RequestCell, done), u32::from(done))?;
+            let request = Request::of(self.word(offset_of!(RequestCell, what))?, u64::from_ne_bytes(limit));
+            let is_purged = serve(request);
+            let before = self.word(offset_of!(RequestCell, done))?;
+            self.put(offset_of!(RequestCell, done), request.done(before, is_purged))?;
             self.put(offset_of!(RequestCell, served), number)?;
         }
         Ok(())
@@ -151,25 +174,41 @@ mod tests {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         file.set_len(100).unwrap();
-        let cell = RequestFile::new(&file, 8);
+        let (cell, can_purge) = (RequestFile::new(&file, 8), std::cell::Cell::new(true));
         let served = || {
             let mut asked = None;
             cell.serve(|request| {
                 asked = Some(request);
-                request.purge
+                can_purge.get()
             })
             .unwrap();
             asked
         };
         assert_eq!(served(), None);
-        let first = cell.ask(Request { limit: Some(Some(5)), purge: false }).unwrap();
-        assert_eq!(cell.is_done(first).unwrap(), None);
-        assert_eq!(served(), Some(Request { limit: Some(Some(5)), purge: false }));
-        assert_eq!((cell.is_done(first).unwrap(), served()), (Some(false), None));
-        let second = cell.ask(Request { limit: Some(None), purge: false }).unwrap();
-        let third = cell.ask(Request { limit: None, purge: true }).unwrap();
+        let [limit, no_limit] = [Some(5), None].map(|limit| Request { limit: Some(limit), purge: false });
+        let purge = Request { limit: None, purge: true };
+        let ask = |request| cell.ask(request, Duration::ZERO).unwrap();
+        let is_done = |number, request| cell.is_done(number, request).unwrap();
+        let first = ask(limit);
+        assert_eq!(is_done(first, limit), None);
+        assert_eq!((served(), served(), is_done(first, limit)), (Some(limit), None, Some(true)));
+        // Both at once, of which one cannot be done; the other's answer is its own, also after more was served.
+        can_purge.set(false);
+        let (second, third) = (ask(no_limit), ask(purge));
         assert_eq!(served(), Some(Request { limit: Some(None), purge: true }));
-        assert_eq!([second, third].map(|number| cell.is_done(number).unwrap()), [Some(true); 2]);
+        assert_eq!((is_done(second, no_limit), is_done(third, purge)), (Some(true), Some(false)));
+        ask(limit);
+        served();
+        assert_eq!((is_done(second, no_limit), is_done(third, purge)), (Some(true), Some(false)));
+        can_purge.set(true);
+        let fourth = ask(purge);
+        served();
+        assert_eq!((is_done(second, no_limit), is_done(fourth, purge)), (Some(true), Some(true)));
+        // A lock that somebody keeps is not waited for for ever.
+        let other = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+        // SAFETY: an open file.
+        assert_eq!(unsafe { libc::flock(other.as_raw_fd(), libc::LOCK_EX) }, 0);
+        assert_eq!(cell.ask(purge, Duration::from_millis(5)).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(super) struct Header {
     inherited_allocated: AtomicU64,
     inherited_freed: AtomicU64,
     inherited_blocks: AtomicU64,
-    refusals: AtomicU64,
+    pub(super) refusals: AtomicU64,
     refused_first_ns: AtomicU64,
     request: RequestCell,
     /// The first of what never changes.

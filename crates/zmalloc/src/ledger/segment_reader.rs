@@ -34,6 +34,8 @@ pub struct Sums {
     pub mapped_bytes: u64,
     /// The most bytes that it had mapped itself.
     pub mapped_peak_bytes: u64,
+    /// Requests that a limit refused.
+    pub refusals: u64,
     /// Threads that own a slot.
     pub threads: usize,
     /// What it noticed about how much of it is counted, and whether it is becoming another program.
@@ -74,6 +76,7 @@ impl SegmentReader {
         let mut sums = Sums {
             mapped_bytes: figure(offset_of!(Header, mapped))?,
             mapped_peak_bytes: figure(offset_of!(Header, mapped_peak))?,
+            refusals: figure(offset_of!(Header, refusals))?,
             notes: Notes::from_bits(notes),
             has_ended: figure(offset_of!(Header, ended_ns))? != 0,
             ..Sums::default()

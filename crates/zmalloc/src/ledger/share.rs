@@ -5,7 +5,7 @@ use super::guard::with_pool;
 use super::limit::Limit;
 use super::local::own_slot;
 use super::pool::{Pool, read_foreign};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// Where more is to be had.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +21,12 @@ pub struct Source {
 
 static SOURCE: AtomicPtr<Source> = AtomicPtr::new(core::ptr::null_mut());
 
+/// What this process has of the source beyond its limit, which was set below what it used then. With the lock held.
+static BEYOND: AtomicU64 = AtomicU64::new(0);
+
 /// Has the limit be a share of a source, or no longer.
 pub fn share_limit(source: Option<&'static Source>) {
+    BEYOND.store(0, Ordering::Relaxed);
     let source = source.map_or(core::ptr::null_mut(), |source| core::ptr::from_ref(source).cast_mut());
     SOURCE.store(source, Ordering::Release);
 }
@@ -50,8 +54,22 @@ pub(super) fn trim(limit: &Limit) {
     const MUCH: u64 = 128 << 10;
     let Some(source) = source() else { return };
     let keep = (source.keep)();
-    if limit.left() > keep.saturating_add(MUCH) {
-        (source.give_back)(limit.lower(keep));
+    if limit.left() > keep.saturating_add(MUCH) || beyond(limit) > MUCH {
+        give_back_to(source, limit, keep);
+    }
+}
+
+/// With the lock held: what is had beyond the limit, and not used any more.
+fn beyond(limit: &Limit) -> u64 {
+    BEYOND.load(Ordering::Relaxed).saturating_sub(limit.missing(0))
+}
+
+fn give_back_to(source: &Source, limit: &Limit, keep: u64) {
+    let beyond = beyond(limit);
+    BEYOND.fetch_sub(beyond, Ordering::Relaxed);
+    let surplus = limit.lower(keep) + beyond;
+    if surplus > 0 {
+        (source.give_back)(surplus);
     }
 }
 
@@ -72,20 +90,34 @@ pub fn give_back_share(keep: u64) {
 fn give_back(pool: &Pool, keep: u64) {
     let Some(source) = source() else { return };
     pool.find_committed();
-    let surplus = pool.limit.lower(keep);
-    if surplus > 0 {
-        (source.give_back)(surplus);
-    }
+    give_back_to(source, &pool.limit, keep);
 }
 
-/// Runs a section with the lock held, which is told the limit. `None` in a signal handler that interrupted the holder.
-pub fn with_limit<R>(section: impl FnOnce(usize) -> R) -> Option<R> {
-    with_pool(|pool| pool.with_lock(|pool| section(pool.limit.bytes())))
+/// Sets what this process may have at most of its source. What it uses beyond that it keeps until it is freed.
+pub fn limit_share(most: usize) {
+    give_back_share(0);
+    super::set_limit(|| {
+        let share = share_bytes();
+        let limit = share.min(most as u64);
+        BEYOND.store(share - limit, Ordering::Relaxed);
+        limit as usize
+    });
 }
 
-/// The limit, to somebody who has the lock.
-pub fn limit_bytes() -> usize {
-    super::pool().limit.bytes()
+/// What this process has of its source, to somebody who has the lock.
+pub fn share_bytes() -> u64 {
+    super::pool().limit.bytes() as u64 + BEYOND.load(Ordering::Relaxed)
+}
+
+/// Raises the limit, for somebody who has the lock and no source any more.
+pub fn raise_limit(bytes: usize) {
+    let limit = &super::pool().limit;
+    limit.raise(bytes.saturating_sub(limit.bytes()) as u64);
+}
+
+/// Runs a section with the lock held. `None` in a signal handler that interrupted the holder.
+pub fn with_lock<R>(section: impl FnOnce() -> R) -> Option<R> {
+    with_pool(|pool| pool.with_lock(|_| section()))
 }
 
 /// Takes bytes of the limit for what is no block, until [`give_back_beside`]; false if there are not so many.

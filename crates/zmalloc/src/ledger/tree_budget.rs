@@ -16,15 +16,13 @@ pub struct TreeBudget {
     /// Written last.
     magic: AtomicU64,
     version: AtomicU32,
-    /// The process that changes something, or 0.
-    holder: AtomicU32,
+    /// Shares from here on were never used.
+    used: AtomicU32,
+    /// The process that changes something, or 0: see [`Member::as_holder`].
+    holder: AtomicU64,
     bytes: AtomicU64,
     /// The processes' numbers mean the same to those of this namespace alone.
     namespace: AtomicU64,
-    /// Shares from here on were never used.
-    used: AtomicU32,
-    /// When it was last looked for processes that ended.
-    looked_ns: AtomicU64,
     refusals: AtomicU64,
     refused: Refused,
     shares: [Share; SHARES],
@@ -46,21 +44,19 @@ struct Share {
     pid: AtomicU32,
     /// The thread that is about to fork the process for which this is; 0 for one that runs.
     forked_by: AtomicU64,
-    /// When the process started, as the kernel counts it: another one may have its number later.
+    /// See [`Member`].
     started: AtomicU64,
+    program: AtomicU64,
     bytes: AtomicU64,
 }
 
 /// Processes that there may be at once.
 const SHARES: usize = 16 << 10;
 const MAGIC: u64 = u64::from_le_bytes(*b"zmtree\0\x01");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// What a process takes at least, and keeps at most, beside what it uses; less where there are many, or little.
 const CHUNK: u64 = 1 << 20;
 const CHUNK_MIN: u64 = 64 << 10;
-/// How often it is looked for processes that ended, for each that is looked at: a part of the time of those that are refused
-/// again and again.
-const LOOK_INTERVAL_NS: u64 = 10_000;
 
 /// The name of the file in a session's directory.
 pub const TREE_BUDGET_FILE: &str = "tree.budget";
@@ -70,16 +66,61 @@ pub const TREE_BUDGET_FILE: &str = "tree.budget";
 pub struct Member {
     /// Its number.
     pub pid: u32,
-    /// When it started, in ticks since the machine did.
+    /// When it started, in ticks since the machine did, or 0 if that is not known: another one may have its number later.
     pub started: u64,
+    /// The file that it runs, or 0 if that is not known: it may become a program that counts nothing.
+    pub program: u64,
+}
+
+impl Member {
+    /// In one word, so that it is there as soon as the lock is taken: the number, and as much of the start as there is room.
+    const fn as_holder(self) -> u64 {
+        self.started << 32 | self.pid as u64
+    }
+}
+
+/// What the system tells of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It has ended.
+    Gone,
+    /// It runs.
+    Runs {
+        /// As a [`Member`]'s.
+        started: u64,
+        /// As a [`Member`]'s.
+        program: u64,
+    },
+    /// Neither is known.
+    Unknown,
+}
+
+impl Seen {
+    /// Whether what is known of a process's start tells that it is not this one.
+    fn started_otherwise(self, is_same: impl Fn(u64) -> bool) -> bool {
+        match self {
+            Seen::Gone => true,
+            Seen::Runs { started, .. } => !is_same(started),
+            Seen::Unknown => false,
+        }
+    }
+
+    /// Whether it is known not to be this member any more.
+    fn is_no_longer(self, member: Member) -> bool {
+        let became_another = match self {
+            Seen::Runs { program, .. } => ![program, member.program].contains(&0) && program != member.program,
+            _ => false,
+        };
+        became_another || self.started_otherwise(|started| [0, started].contains(&member.started))
+    }
 }
 
 /// What the budget needs of the system.
 pub trait System {
     /// Now, in nanoseconds.
     fn now_ns(&self) -> u64;
-    /// Whether a process runs. Answers true where that is not known.
-    fn runs(&self, member: Member) -> bool;
+    /// What is known of the process of this number.
+    fn look_at(&self, pid: u32) -> Seen;
     /// Lets others go on, after so many tries.
     fn relax(&self, tries: u32);
 }
@@ -144,7 +185,7 @@ impl TreeBudget {
     /// A process begins, which has so many bytes already: they are not refused. What this number had before, of the program
     /// that it was or of a process that is gone, goes back. `None` if there are too many processes.
     pub fn begin(&self, member: Member, bytes: u64, system: &impl System) -> Option<ShareIndex> {
-        self.with_lock(member.pid, system, || {
+        self.with_lock(member, system, || {
             for share in self.used().filter(|share| share.is_of(member.pid)) {
                 share.free();
             }
@@ -155,24 +196,22 @@ impl TreeBudget {
     /// Takes `wanted` bytes or more for a process, but at most `most`; 0 if there are not so many.
     pub fn take(&self, own: ShareIndex, member: Member, wanted: u64, most: u64, system: &impl System) -> u64 {
         let Some(share) = self.share(own).filter(|_| wanted <= most) else { return 0 };
-        self.with_lock(member.pid, system, || {
+        let take = || {
             // Those that it is about to fork will have as much.
-            let forked = self.used().filter(|share| share.is_of(member.pid) && share.is_forked()).count() as u64;
-            let wanted_in_all = wanted.saturating_mul(1 + forked);
-            if wanted_in_all > self.left() {
-                self.look_for_ended(system);
-            }
+            let forked = || self.used().filter(|share| share.is_of(member.pid) && share.is_forked());
+            let count = forked().count() as u64;
             let left = self.left();
-            if wanted_in_all > left {
-                return 0;
+            if wanted.saturating_mul(1 + count) > left {
+                return None;
             }
-            let spare = if forked == 0 { self.chunk().min((left - wanted) / 4).min(most - wanted) } else { 0 };
-            for forked in self.used().filter(|share| share.is_of(member.pid) && share.is_forked()) {
+            let spare = if count == 0 { self.chunk().min((left - wanted) / 4).min(most - wanted) } else { 0 };
+            for forked in forked() {
                 forked.add(wanted);
             }
             share.add(wanted + spare);
-            wanted + spare
-        })
+            Some(wanted + spare)
+        };
+        self.or_once_ended_are_found(member, system, take).unwrap_or(0)
     }
 
     /// What a process should keep at most beside what it uses.
@@ -184,9 +223,7 @@ impl TreeBudget {
     /// Gives bytes of a process's share back.
     pub fn give_back(&self, own: ShareIndex, member: Member, bytes: u64, system: &impl System) {
         let Some(share) = self.share(own) else { return };
-        self.with_lock(member.pid, system, || {
-            share.bytes.store(share.bytes().saturating_sub(bytes), Ordering::Relaxed)
-        });
+        self.with_lock(member, system, || share.bytes.store(share.bytes().saturating_sub(bytes), Ordering::Relaxed));
     }
 
     /// For a process that is about to be forked by this thread: as much as its parent has. `None` if there is not so much,
@@ -199,21 +236,20 @@ impl TreeBudget {
         has_to_be: bool,
         system: &impl System,
     ) -> Option<ShareIndex> {
-        self.with_lock(parent.pid, system, || {
+        let reserve = |is_last: bool| {
             // Of a fork before, whose child never came to adopt it.
             let known = self.reserved(parent, thread);
             let has = known.and_then(|share| self.share(share)).map_or(0, Share::bytes);
             let missing = bytes.saturating_sub(has);
-            if missing > self.left() {
-                self.look_for_ended(system);
-            }
-            if missing > self.left() && !has_to_be {
+            if missing > self.left() && !(has_to_be && is_last) {
                 return None;
             }
             let Some(known) = known else { return self.claim(parent, thread, bytes) };
             self.share(known)?.add(missing);
             Some(known)
-        })
+        };
+        let reserved = self.or_once_ended_are_found(parent, system, || reserve(false));
+        reserved.or_else(|| has_to_be.then(|| self.with_lock(parent, system, || reserve(true)))?)
     }
 
     /// What was reserved for the process that this thread forks.
@@ -234,16 +270,14 @@ impl TreeBudget {
         bytes: u64,
         system: &impl System,
     ) -> Option<ShareIndex> {
-        self.with_lock(child.pid, system, || {
+        self.with_lock(child, system, || {
             let is_for_child = |share: &&Share| {
                 let is_reserved = share.is_of(parent.pid) && share.forked_by.load(Ordering::Relaxed) == thread;
                 is_reserved || share.is_of(child.pid)
             };
             let Some(share) = self.share(reserved).filter(is_for_child) else { return self.claim(child, 0, bytes) };
             share.bytes.store(bytes, Ordering::Relaxed);
-            share.started.store(child.started, Ordering::Relaxed);
-            share.pid.store(child.pid, Ordering::Relaxed);
-            share.forked_by.store(0, Ordering::Release);
+            share.begin(child);
             Some(reserved)
         })
     }
@@ -252,15 +286,11 @@ impl TreeBudget {
     /// there is none: then it goes back.
     pub fn forked(&self, reserved: ShareIndex, parent: Member, child: Option<Member>, system: &impl System) {
         let Some(share) = self.share(reserved) else { return };
-        self.with_lock(parent.pid, system, || {
+        self.with_lock(parent, system, || {
             // Otherwise the child was faster.
             if share.is_of(parent.pid) && share.is_forked() {
                 match child {
-                    Some(child) => {
-                        share.started.store(child.started, Ordering::Relaxed);
-                        share.pid.store(child.pid, Ordering::Relaxed);
-                        share.forked_by.store(0, Ordering::Release);
-                    }
+                    Some(child) => share.begin(child),
                     None => share.free(),
                 }
             }
@@ -269,7 +299,7 @@ impl TreeBudget {
 
     /// Whether this process is in the midst of a change: then a signal handler that asks interrupted it.
     pub fn is_held_by(&self, member: Member) -> bool {
-        self.holder.load(Ordering::Relaxed) == member.pid
+        pid_of(self.holder.load(Ordering::Relaxed)) == member.pid
     }
 
     /// All shares that were ever used.
@@ -294,32 +324,45 @@ impl TreeBudget {
         let share = self.shares.get(at)?;
         share.bytes.store(bytes, Ordering::Relaxed);
         share.started.store(member.started, Ordering::Relaxed);
+        share.program.store(member.program, Ordering::Relaxed);
         share.forked_by.store(forked_by, Ordering::Relaxed);
         share.pid.store(member.pid, Ordering::Release);
         self.used.fetch_max(at as u32 + 1, Ordering::Release);
         Some(ShareIndex(at as u32))
     }
 
-    /// With the lock held: what processes had that have ended goes back.
-    fn look_for_ended(&self, system: &impl System) {
-        let now = system.now_ns();
-        let interval = LOOK_INTERVAL_NS * u64::from(self.used.load(Ordering::Relaxed));
-        if now.wrapping_sub(self.looked_ns.load(Ordering::Relaxed)) < interval {
-            return;
-        }
-        self.looked_ns.store(now, Ordering::Relaxed);
-        for share in self.used().filter(|share| !share.is_free()) {
-            let member =
-                Member { pid: share.pid.load(Ordering::Relaxed), started: share.started.load(Ordering::Relaxed) };
-            if !system.runs(member) {
-                share.free();
+    /// Tries, with the lock held; and once more after what processes had that are found to have ended went back.
+    fn or_once_ended_are_found<R>(
+        &self,
+        member: Member,
+        system: &impl System,
+        attempt: impl Fn() -> Option<R>,
+    ) -> Option<R> {
+        self.with_lock(member, system, &attempt).or_else(|| {
+            self.look_for_ended(member, system);
+            self.with_lock(member, system, &attempt)
+        })
+    }
+
+    /// Gives back what processes had that have ended. It is looked at them without the lock, so that whoever is refused again
+    /// and again costs the others nothing.
+    fn look_for_ended(&self, member: Member, system: &impl System) {
+        for share in self.used() {
+            let seen = share.member();
+            if seen.pid != 0 && system.look_at(seen.pid).is_no_longer(seen) {
+                self.with_lock(member, system, || {
+                    // Meanwhile it may have become another's, or begun anew.
+                    if share.member() == seen {
+                        share.free();
+                    }
+                });
             }
         }
     }
 
     /// Notes that so many bytes were refused to a process.
     pub fn note_refusal(&self, member: Member, wanted: u64, system: &impl System) {
-        self.with_lock(member.pid, system, || self.note(member, wanted, system));
+        self.with_lock(member, system, || self.note(member, wanted, system));
     }
 
     /// With the lock held.
@@ -340,19 +383,25 @@ impl TreeBudget {
 
     /// Runs a section with the lock held by this process. Its ledger's lock is around it, or nobody else is there, so that no
     /// signal handler waits for what it interrupted.
-    fn with_lock<R>(&self, pid: u32, system: &impl System, section: impl FnOnce() -> R) -> R {
+    fn with_lock<R>(&self, member: Member, system: &impl System, section: impl FnOnce() -> R) -> R {
         /// Tries between two looks whether the holder is there.
         const PATIENCE: u32 = 1 << 10;
         let mut tries = 0u32;
-        while let Err(holder) = self.holder.compare_exchange(0, pid, Ordering::Acquire, Ordering::Relaxed) {
+        let as_holder = member.as_holder();
+        while let Err(holder) = self.holder.compare_exchange(0, as_holder, Ordering::Acquire, Ordering::Relaxed) {
             // No other thread of this process is in a section: the program that it was before was, or a process of its number.
-            if holder == pid {
-                break;
+            if pid_of(holder) == member.pid {
+                match self.holder.compare_exchange(holder, as_holder, Ordering::Acquire, Ordering::Relaxed) {
+                    Ok(_) => break,
+                    Err(_) => continue,
+                }
             }
             tries += 1;
-            // `started` of the holder is not known: any process of its number will do.
-            if tries.is_multiple_of(PATIENCE) && !system.runs(Member { pid: holder, started: 0 }) {
-                let _ = self.holder.compare_exchange(holder, 0, Ordering::Relaxed, Ordering::Relaxed);
+            if tries.is_multiple_of(PATIENCE) {
+                let is_holder = |started: u64| holder >> 32 == 0 || started << 32 == holder >> 32 << 32;
+                if system.look_at(pid_of(holder)).started_otherwise(is_holder) {
+                    let _ = self.holder.compare_exchange(holder, 0, Ordering::Relaxed, Ordering::Relaxed);
+                }
             }
             system.relax(tries);
         }
@@ -360,6 +409,10 @@ impl TreeBudget {
         self.holder.store(0, Ordering::Release);
         result
     }
+}
+
+fn pid_of(holder: u64) -> u32 {
+    holder as u32
 }
 
 impl Share {
@@ -379,6 +432,20 @@ impl Share {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    fn member(&self) -> Member {
+        let pid = self.pid.load(Ordering::Acquire);
+        let [started, program] = [&self.started, &self.program].map(|part| part.load(Ordering::Relaxed));
+        Member { pid, started, program }
+    }
+
+    /// With the lock held: a process that was forked has it from now on.
+    fn begin(&self, child: Member) {
+        self.started.store(child.started, Ordering::Relaxed);
+        self.program.store(child.program, Ordering::Relaxed);
+        self.pid.store(child.pid, Ordering::Relaxed);
+        self.forked_by.store(0, Ordering::Release);
+    }
+
     fn add(&self, bytes: u64) {
         self.bytes.store(self.bytes().saturating_add(bytes), Ordering::Relaxed);
     }
@@ -393,24 +460,33 @@ mod tests {
     use super::*;
     use core::cell::{Cell, RefCell};
 
-    /// Processes as a test wants them.
+    /// Processes as a test wants them: those that are not told of run as they began.
     #[derive(Default)]
     struct Model {
-        now: Cell<u64>,
-        gone: RefCell<Vec<Member>>,
+        seen: RefCell<Vec<(u32, Seen)>>,
+        looks: Cell<u32>,
+    }
+
+    impl Model {
+        fn set(&self, pid: u32, seen: Seen) {
+            self.seen.borrow_mut().push((pid, seen));
+        }
     }
 
     impl System for Model {
         fn now_ns(&self) -> u64 {
-            self.now.set(self.now.get() + 100 * LOOK_INTERVAL_NS);
-            self.now.get()
+            1
         }
 
-        fn runs(&self, member: Member) -> bool {
-            !self.gone.borrow().contains(&member)
+        fn look_at(&self, pid: u32) -> Seen {
+            self.looks.set(self.looks.get() + 1);
+            let seen = self.seen.borrow();
+            seen.iter().rev().find(|(of, _)| *of == pid).map_or(Seen::Unknown, |&(_, seen)| seen)
         }
 
-        fn relax(&self, _: u32) {}
+        fn relax(&self, tries: u32) {
+            assert!(tries < 100_000, "waits for ever");
+        }
     }
 
     fn budget(bytes: u64) -> Box<TreeBudget> {
@@ -422,8 +498,8 @@ mod tests {
         budget
     }
 
-    const A: Member = Member { pid: 10, started: 1 };
-    const B: Member = Member { pid: 20, started: 2 };
+    const A: Member = Member { pid: 10, started: 1, program: 7 };
+    const B: Member = Member { pid: 20, started: 2, program: 7 };
     const MOST: u64 = u64::MAX;
 
     #[test]
@@ -454,8 +530,14 @@ mod tests {
         let (a, b) = (budget.begin(A, 0, &system).unwrap(), budget.begin(B, 0, &system).unwrap());
         assert!(budget.take(a, A, 9 << 20, MOST, &system) > 0);
         assert_eq!(budget.take(b, B, 5 << 20, MOST, &system), 0);
-        system.gone.borrow_mut().push(A);
+        // It runs, in a program that is known or is not.
+        for (started, program) in [(A.started, A.program), (A.started, 0)] {
+            system.set(A.pid, Seen::Runs { started, program });
+            assert_eq!(budget.take(b, B, 5 << 20, MOST, &system), 0);
+        }
+        system.set(A.pid, Seen::Gone);
         assert!(budget.take(b, B, 5 << 20, MOST, &system) > 0);
+        system.set(A.pid, Seen::Unknown);
         // The number again is another process; and another program of it begins anew.
         let again = budget.begin(Member { started: 3, ..A }, 1 << 20, &system).unwrap();
         assert!(budget.take(again, A, 2 << 20, MOST, &system) > 0);
@@ -464,11 +546,46 @@ mod tests {
     }
 
     #[test]
+    fn what_is_another_by_now_gives_back() {
+        for (started, program) in [(A.started + 1, A.program), (A.started, A.program + 1)] {
+            let (system, budget) = (Model::default(), budget(10 << 20));
+            let (a, b) = (budget.begin(A, 0, &system).unwrap(), budget.begin(B, 0, &system).unwrap());
+            assert!(budget.take(a, A, 9 << 20, MOST, &system) > 0);
+            system.set(A.pid, Seen::Runs { started, program });
+            // A process is looked at as soon as it is another, however lately it was before.
+            assert!(budget.take(b, B, 5 << 20, MOST, &system) > 0);
+        }
+    }
+
+    #[test]
+    fn nobody_is_looked_at_as_long_as_there_is_enough() {
+        let (system, budget) = (Model::default(), budget(10 << 20));
+        let a = budget.begin(A, 0, &system).unwrap();
+        assert!(budget.take(a, A, 9 << 20, MOST, &system) > 0);
+        assert_eq!((system.looks.get(), budget.take(a, A, 9 << 20, MOST, &system)), (0, 0));
+        assert_eq!(system.looks.get(), 1);
+    }
+
+    #[test]
     fn a_lock_of_the_dead_is_taken_over() {
+        let dead = Member { pid: 99, started: 5 << 32 | 3, program: 0 };
+        let of_another = |started| Seen::Runs { started, program: 0 };
+        for (holder, seen) in [(dead, Seen::Gone), (dead, of_another(4)), (A, Seen::Unknown)] {
+            let (system, budget) = (Model::default(), budget(1 << 20));
+            budget.holder.store(holder.as_holder(), Ordering::Relaxed);
+            system.set(dead.pid, seen);
+            assert!(budget.begin(A, 0, &system).is_some());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "waits for ever")]
+    fn a_lock_of_one_who_runs_is_waited_for() {
         let (system, budget) = (Model::default(), budget(1 << 20));
-        budget.holder.store(99, Ordering::Relaxed);
-        system.gone.borrow_mut().push(Member { pid: 99, started: 0 });
-        assert!(budget.begin(A, 0, &system).is_some());
+        let holder = Member { pid: 99, started: 5 << 32 | 3, program: 0 };
+        budget.holder.store(holder.as_holder(), Ordering::Relaxed);
+        system.set(holder.pid, Seen::Runs { started: holder.started, program: 1 });
+        budget.begin(A, 0, &system);
     }
 
     #[test]
@@ -492,11 +609,11 @@ mod tests {
         assert_eq!(budget.left(), 5 << 20);
         let forced = budget.reserve(A, 5, 50 << 20, true, &system).unwrap();
         assert_eq!(budget.left(), 0);
-        budget.forked(forced, A, Some(Member { pid: 30, started: 9 }), &system);
-        system.gone.borrow_mut().push(Member { pid: 30, started: 9 });
+        budget.forked(forced, A, Some(Member { pid: 30, started: 9, program: 7 }), &system);
+        system.set(30, Seen::Gone);
         assert!(budget.take(a, A, 1 << 20, MOST, &system) > 0, "it never came to adopt it");
         // What is gone by the time, or another's, is not taken.
-        let child = Member { pid: 40, started: 4 };
+        let child = Member { pid: 40, started: 4, program: 7 };
         let own = budget.adopt(a, A, 5, child, 1 << 20, &system).unwrap();
         assert!(own != a && budget.adopt(own, A, 5, child, 1 << 20, &system) == Some(own));
     }
