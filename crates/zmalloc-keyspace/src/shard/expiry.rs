@@ -1,0 +1,94 @@
+//! Expiry: whatever has ended is taken out at its time, and what has not is not looked at for it.
+
+use super::{Shard, Why};
+use crate::deadline;
+use crate::log::{NEVER, Place};
+use crate::wheel::WINDOW_MS;
+use std::hash::BuildHasher;
+use zmalloc_values::Memory;
+
+/// Entries that have ended and are taken out at each write.
+const PACE: usize = 16;
+/// How often it is looked ahead, in milliseconds.
+const AHEAD_MS: u64 = WINDOW_MS / 4;
+
+impl<M: Memory> Shard<M> {
+    /// Takes out some of what has ended, and looks ahead in one segment. Whether there is more to do by now.
+    pub(crate) fn expire(&mut self, now_ms: u64) -> bool {
+        if self.volatile == 0 {
+            return false;
+        }
+        let mut taken = 0;
+        while taken < PACE && self.wheel.is_due(now_ms) {
+            let Some((place, generation)) = self.wheel.pop(now_ms) else { break };
+            taken += 1;
+            self.end(place, generation, now_ms);
+        }
+        self.look_ahead(now_ms) || self.wheel.is_due(now_ms)
+    }
+
+    /// Takes out the entry at a place, if it is still there and has ended.
+    fn end(&mut self, place: Place, generation: u32, now_ms: u64) {
+        let segment = self.log.segment(self.log.segment_of(place));
+        if segment.generation() != generation || segment.used() == 0 {
+            return;
+        }
+        let entry = self.log.entry(place);
+        let (deadline_ms, hash) = (self.deadline_ms(place, &entry), self.settings.hasher.hash_one(entry.key));
+        let Some(slot) = self.index.find(hash, |found| found == place) else { return };
+        match deadline_ms {
+            Some(deadline_ms) if deadline_ms <= now_ms => self.take_out(slot, Why::Expired),
+            // It ends later by now, or the wheel stood still when it was added.
+            Some(deadline_ms) => self.note_deadline(place, deadline_ms, now_ms),
+            None => {}
+        }
+    }
+
+    /// An entry is there, or its deadline is another: it is in the wheel if it ends soon, else its segment knows.
+    pub(super) fn note_deadline(&mut self, place: Place, deadline_ms: u64, now_ms: u64) {
+        let id = self.log.segment_of(place);
+        let segment = self.log.segment_mut(id);
+        let item = (place, segment.generation());
+        if deadline_ms > now_ms + WINDOW_MS || !self.wheel.add(now_ms, deadline_ms, item) {
+            let segment = self.log.segment_mut(id);
+            segment.set_due_ms(segment.due_ms().min(deadline_ms));
+        }
+    }
+
+    /// Brings what ends soon into the wheel, of one segment that has any. Whether there may be others.
+    ///
+    /// A segment is looked through once for all of its entries that end within a window, however many end later.
+    fn look_ahead(&mut self, now_ms: u64) -> bool {
+        if now_ms < self.ahead_ms {
+            return false;
+        }
+        if self.ahead == 0 {
+            self.ahead_since_ms = now_ms;
+        }
+        let horizon_ms = now_ms + WINDOW_MS;
+        let segments = self.log.segments();
+        let found = segments[self.ahead as usize..].iter().position(|segment| segment.due_ms() <= horizon_ms);
+        let Some(found) = found else {
+            // Should this round have taken that long, the next one begins: what was noted meanwhile may be behind it.
+            (self.ahead, self.ahead_ms) = (0, self.ahead_since_ms + AHEAD_MS);
+            return self.ahead_ms <= now_ms;
+        };
+        let id = self.ahead + found as u32;
+        self.ahead = id + 1;
+        let segment = self.log.segment(id);
+        let (base_ms, generation) = (segment.base_ms(), segment.generation());
+        let (mut at, mut later_ms) = (0, NEVER);
+        while let Some(entry) = self.log.entry_at(id, at) {
+            if let Some(deadline) = entry.deadline {
+                let deadline_ms = deadline::decode(base_ms, deadline);
+                let item = (self.log.place(id, at), generation);
+                if deadline_ms > horizon_ms || !self.wheel.add(now_ms, deadline_ms, item) {
+                    later_ms = later_ms.min(deadline_ms);
+                }
+            }
+            at += entry.size;
+        }
+        self.log.segment_mut(id).set_due_ms(later_ms);
+        true
+    }
+}
