@@ -16,10 +16,6 @@ const SLOTS: usize = 10;
 /// Entries for each bucket: above this one more is split, below the other two are made one.
 const LOAD_MAX: usize = 7;
 const LOAD_MIN: usize = 5;
-/// Buckets that are allocated together.
-const CHUNK: usize = 256;
-/// What an allocator may round up beyond what is asked for, for a chunk and for their list.
-const ROUNDING: usize = CHUNK * size_of::<Bucket>() / 2;
 /// A slot with nothing in it.
 const NOWHERE: Place = Place::MAX;
 /// The most that [`Index::use_of`] counts.
@@ -53,12 +49,18 @@ enum At {
 /// Buckets in chunks, so that more of them do not move those that there are.
 struct Buckets<M: Memory> {
     chunks: VecIn<VecIn<Bucket, Counted<M>>, Counted<M>>,
+    /// The power of two of buckets that are allocated together.
+    shift: u32,
     charged: usize,
 }
 
 impl<M: Memory> Buckets<M> {
-    fn new() -> Self {
-        Buckets { chunks: VecIn::new_in(Counted::new()), charged: 0 }
+    fn new(shift: u32) -> Self {
+        Buckets { chunks: VecIn::new_in(Counted::new()), shift, charged: 0 }
+    }
+
+    fn chunk(&self) -> usize {
+        1 << self.shift
     }
 
     fn charged(&self) -> usize {
@@ -66,12 +68,14 @@ impl<M: Memory> Buckets<M> {
     }
 
     fn capacity(&self) -> usize {
-        self.chunks.len() * CHUNK
+        self.chunks.len() << self.shift
     }
 
     fn next_growth(&self) -> usize {
         let list = if self.chunks.len() < self.chunks.capacity() { 0 } else { self.chunks.len().max(2) * 2 };
-        CHUNK * size_of::<Bucket>() + list * size_of::<VecIn<Bucket, Counted<M>>>() + ROUNDING
+        let bytes = self.chunk() * size_of::<Bucket>() + list * size_of::<VecIn<Bucket, Counted<M>>>();
+        // What an allocator may round up.
+        bytes + bytes / 4
     }
 
     /// Has a bucket of this number, which is at most the next. False if there is no memory.
@@ -80,10 +84,10 @@ impl<M: Memory> Buckets<M> {
             return true;
         }
         let mut chunk = VecIn::new_in(Counted::new());
-        if chunk.try_reserve_exact(CHUNK).is_err() || self.chunks.try_reserve(1).is_err() {
+        if chunk.try_reserve_exact(self.chunk()).is_err() || self.chunks.try_reserve(1).is_err() {
             return false;
         }
-        chunk.resize(CHUNK, EMPTY);
+        chunk.resize(self.chunk(), EMPTY);
         self.charged += chunk.allocator().charged_size();
         self.chunks.push(chunk);
         true
@@ -91,7 +95,7 @@ impl<M: Memory> Buckets<M> {
 
     /// Gives back what is not needed for so many, but for a chunk to grow into.
     fn shrink(&mut self, buckets: usize) {
-        while self.capacity() >= buckets + 2 * CHUNK {
+        while self.capacity() >= buckets + 2 * self.chunk() {
             if let Some(chunk) = self.chunks.pop() {
                 self.charged -= chunk.allocator().charged_size();
             }
@@ -100,12 +104,14 @@ impl<M: Memory> Buckets<M> {
 
     #[inline]
     fn get(&self, number: u32) -> &Bucket {
-        &self.chunks[number as usize / CHUNK][number as usize % CHUNK]
+        let (chunk, bucket) = (number >> self.shift, number as usize & (self.chunk() - 1));
+        &self.chunks[chunk as usize][bucket]
     }
 
     #[inline]
     fn get_mut(&mut self, number: u32) -> &mut Bucket {
-        &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK]
+        let (chunk, bucket) = (number >> self.shift, number as usize & (self.chunk() - 1));
+        &mut self.chunks[chunk as usize][bucket]
     }
 }
 
@@ -127,10 +133,11 @@ fn tag_of(hash: u64) -> u8 {
 }
 
 impl<M: Memory> Index<M> {
-    /// `None` if there is no memory.
-    pub(crate) fn new() -> Option<Self> {
-        let mut primary = Buckets::new();
-        let (beyond, level) = (Buckets::new(), 0);
+    /// With so many bytes of buckets allocated together, a power of two. `None` if there is no memory.
+    pub(crate) fn new(chunk_bytes: usize) -> Option<Self> {
+        let shift = (chunk_bytes / size_of::<Bucket>()).ilog2();
+        let mut primary = Buckets::new(shift);
+        let (beyond, level) = (Buckets::new(shift), 0);
         primary.reach(0).then_some(Index { primary, beyond, beyond_used: 0, beyond_free: 0, level, split: 0, count: 0 })
     }
 
@@ -383,7 +390,7 @@ mod tests {
 
     #[test]
     fn it_has_what_a_map_has_while_it_grows_and_shrinks() {
-        let mut index = Index::<Global>::new().unwrap();
+        let mut index = Index::<Global>::new(16 << 10).unwrap();
         let mut model = BTreeMap::new();
         let mut state = 1u64;
         let mut largest = 0;
@@ -419,12 +426,12 @@ mod tests {
             index.remove(slot);
         }
         assert_eq!((index.len(), index.buckets()), (0, 1));
-        assert!(index.primary.capacity() <= 2 * CHUNK);
+        assert!(index.primary.capacity() <= 512);
     }
 
     #[test]
     fn a_walk_comes_to_every_entry_that_stays_while_others_come_and_go() {
-        let mut index = Index::<Global>::new().unwrap();
+        let mut index = Index::<Global>::new(16 << 10).unwrap();
         let stay = 0..5000;
         stay.clone().for_each(|place| assert!(index.insert(hash_of(place), place, hash_of)));
         for (others, change) in [(0, 0), (20_000, 7), (20_000, 1)] {

@@ -32,7 +32,7 @@ enum State {
 }
 
 pub(crate) struct Segment<M: Memory> {
-    bytes: VecIn<u8, Counted<M>>,
+    bytes: Bytes<M>,
     state: State,
     queue: Queue,
     /// How often it was given back: who remembers a place in it knows whether it is still that.
@@ -51,6 +51,10 @@ pub(crate) struct Segment<M: Memory> {
 /// No segment.
 const NONE: u32 = u32::MAX;
 
+type Bytes<M> = VecIn<u8, Counted<M>>;
+
+/// How many free segments keep their memory.
+const SPARES_MAX: usize = 4;
 /// No deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -102,6 +106,9 @@ impl<M: Memory> Segment<M> {
 pub(crate) struct Log<M: Memory> {
     segments: VecIn<Segment<M>, Counted<M>>,
     free: u32,
+    /// Free ones that have their memory still: taken again without the allocator, whose own reserve would be one more.
+    spare: u32,
+    spares: usize,
     /// The oldest and the newest sealed segment of each queue.
     sealed: [(u32, u32); 2],
     open: [Option<u32>; 2],
@@ -118,6 +125,8 @@ impl<M: Memory> Log<M> {
         Log {
             segments: VecIn::new_in(Counted::new()),
             free: NONE,
+            spare: NONE,
+            spares: 0,
             sealed: [(NONE, NONE); 2],
             open: [None, None],
             held: [0, 0],
@@ -206,12 +215,7 @@ impl<M: Memory> Log<M> {
 
     /// Opens another segment of a queue, and seals the one before. False if there is no memory, or no place is left.
     pub(crate) fn open(&mut self, queue: Queue, now_ms: u64) -> bool {
-        let mut bytes = VecIn::new_in(Counted::new());
-        if bytes.try_reserve_exact(self.segment_bytes).is_err() {
-            return false;
-        }
-        let Some(id) = self.free_segment(queue) else { return false };
-        self.charged += bytes.allocator().charged_size();
+        let Some((id, bytes)) = self.take_spare().or_else(|| self.take_free(queue)) else { return false };
         self.seal(queue);
         let segment = &mut self.segments[id as usize];
         let generation = segment.generation;
@@ -221,7 +225,37 @@ impl<M: Memory> Log<M> {
         true
     }
 
-    fn free_segment(&mut self, queue: Queue) -> Option<u32> {
+    /// How many segments can be opened without the allocator.
+    pub(crate) fn spares(&self) -> usize {
+        self.spares
+    }
+
+    /// Gives the memory of a spare segment to the allocator. False if there is none.
+    pub(crate) fn drop_spare(&mut self) -> bool {
+        let Some((id, bytes)) = self.take_spare() else { return false };
+        self.charged -= bytes.allocator().charged_size();
+        self.segments[id as usize].after = self.free;
+        self.free = id;
+        true
+    }
+
+    fn take_spare(&mut self) -> Option<(u32, Bytes<M>)> {
+        let id = self.spare;
+        let segment = self.segments.get_mut(id as usize)?;
+        self.spare = segment.after;
+        self.spares -= 1;
+        Some((id, std::mem::replace(&mut segment.bytes, VecIn::new_in(Counted::new()))))
+    }
+
+    fn take_free(&mut self, queue: Queue) -> Option<(u32, Bytes<M>)> {
+        let mut bytes = VecIn::new_in(Counted::new());
+        bytes.try_reserve_exact(self.segment_bytes).ok()?;
+        let id = self.free_number(queue)?;
+        self.charged += bytes.allocator().charged_size();
+        Some((id, bytes))
+    }
+
+    fn free_number(&mut self, queue: Queue) -> Option<u32> {
         if self.free != NONE {
             let id = self.free;
             self.free = self.segments[id as usize].after;
@@ -304,11 +338,18 @@ impl<M: Memory> Log<M> {
             self.unlink(id);
         }
         let segment = &mut self.segments[id as usize];
-        self.charged -= segment.bytes.allocator().charged_size();
         self.held[segment.queue as usize] -= 1;
         let (queue, generation) = (segment.queue, segment.generation.wrapping_add(1));
-        *segment = Segment { generation, after: self.free, ..Segment::free(queue) };
-        self.free = id;
+        let mut bytes = std::mem::replace(&mut segment.bytes, VecIn::new_in(Counted::new()));
+        bytes.clear();
+        *segment = Segment { generation, bytes, after: self.spare, ..Segment::free(queue) };
+        self.spare = id;
+        self.spares += 1;
+        // Without any entry all of it goes.
+        let most = if self.live == 0 { 0 } else { SPARES_MAX };
+        while self.spares > most {
+            self.drop_spare();
+        }
     }
 
     fn unlink(&mut self, id: u32) {
@@ -337,7 +378,12 @@ impl<M: Memory> Log<M> {
         Some(self.take(id as u32))
     }
 
-    fn take(&mut self, id: u32) -> u32 {
+    pub(crate) fn is_sealed(&self, id: u32) -> bool {
+        self.segments.get(id as usize).is_some_and(|segment| segment.state == State::Sealed)
+    }
+
+    /// A sealed segment is to be cleaned.
+    pub(crate) fn take(&mut self, id: u32) -> u32 {
         self.unlink(id);
         self.segments[id as usize].state = State::Cleaned;
         id

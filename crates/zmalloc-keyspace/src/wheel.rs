@@ -74,6 +74,13 @@ impl<M: Memory> Wheel<M> {
         true
     }
 
+    /// Whether an item of this time can be added without more memory. Of one that is due already, perhaps not.
+    pub(crate) fn has_room(&self, deadline_ms: u64) -> bool {
+        let spoke = (deadline_ms / STEP_MS + 1).clamp(self.next, self.next + SPOKES - 1);
+        let chunks = self.spokes.get((spoke % SPOKES) as usize).filter(|_| self.count > 0);
+        chunks.and_then(|chunks| chunks.last()).is_some_and(|chunk| chunk.len() < CHUNK)
+    }
+
     /// Bytes that may come to that at the next [`add`](Wheel::add).
     pub(crate) fn next_growth(&self) -> usize {
         let spokes = if self.spokes.is_empty() { SPOKES as usize * size_of::<Spoke<M>>() } else { 0 };

@@ -3,7 +3,7 @@
 use super::{Shard, Why};
 use crate::deadline;
 use crate::log::{NEVER, Place};
-use crate::wheel::WINDOW_MS;
+use crate::wheel::{Item, WINDOW_MS};
 use std::hash::BuildHasher;
 use zmalloc_values::Memory;
 
@@ -49,10 +49,15 @@ impl<M: Memory> Shard<M> {
         let id = self.log.segment_of(place);
         let segment = self.log.segment_mut(id);
         let item = (place, segment.generation());
-        if deadline_ms > now_ms + WINDOW_MS || !self.wheel.add(now_ms, deadline_ms, item) {
+        if deadline_ms > now_ms + WINDOW_MS || !self.add_to_wheel(now_ms, deadline_ms, item) {
             let segment = self.log.segment_mut(id);
             segment.set_due_ms(segment.due_ms().min(deadline_ms));
         }
+    }
+
+    /// False if there is no room, in the wheel or for more of it: then it is looked for again in its segment.
+    fn add_to_wheel(&mut self, now_ms: u64, deadline_ms: u64, item: Item) -> bool {
+        (self.wheel.has_room(deadline_ms) || self.has_room_for(1, 0)) && self.wheel.add(now_ms, deadline_ms, item)
     }
 
     /// Brings what ends soon into the wheel, of one segment that has any. Whether there may be others.
@@ -82,9 +87,11 @@ impl<M: Memory> Shard<M> {
             if let Some(deadline) = entry.deadline {
                 let deadline_ms = deadline::decode(base_ms, deadline);
                 let item = (self.log.place(id, at), generation);
-                if deadline_ms > horizon_ms || !self.wheel.add(now_ms, deadline_ms, item) {
+                at += entry.size;
+                if deadline_ms > horizon_ms || !self.add_to_wheel(now_ms, deadline_ms, item) {
                     later_ms = later_ms.min(deadline_ms);
                 }
+                continue;
             }
             at += entry.size;
         }

@@ -93,11 +93,15 @@ pub(crate) struct Shard<M: Memory> {
     wheel: Wheel<M>,
     /// Bytes that what `longs` and `objects` hold is charged.
     beside: usize,
+    /// Of that, what belongs to the entries of each queue.
+    beside_in: [usize; 2],
     settings: Settings,
     /// Uses, which are the clock of least recent use.
     clock: u32,
     random: u64,
     cleaning: Option<room::Cleaning>,
+    /// Somebody had to go.
+    is_evicting: bool,
     /// The share of a segment that is to go, in `SHARES`.
     share: u32,
     /// There was nothing to be cleaned while so many bytes were not live.
@@ -116,16 +120,18 @@ impl<M: Memory> Shard<M> {
     /// `None` if there is no memory.
     pub(crate) fn new(settings: Settings) -> Option<Self> {
         Some(Shard {
-            index: Index::new()?,
+            index: Index::new((settings.segment_bytes / 2).clamp(4 << 10, 64 << 10))?,
             log: Log::new(settings.segment_bytes, settings.policy.has_access()),
             longs: Slab::new(),
             objects: Slab::new(),
             ghost: Ghost::new(),
             wheel: Wheel::new(),
             beside: 0,
+            beside_in: [0; 2],
             clock: 0,
             random: settings.hasher.hash_one(0) | 1,
             cleaning: None,
+            is_evicting: false,
             share: room::SHARE,
             nothing_below: 0,
             ahead: 0,
@@ -280,12 +286,20 @@ impl<M: Memory> Shard<M> {
     pub(crate) fn memory_of(&mut self, hash: u64, key: &[u8], now_ms: u64) -> Option<(usize, usize)> {
         let (_, place) = self.find_live(hash, key, || now_ms)?;
         let entry = self.log.entry(place);
-        let beside = match entry.form {
+        Some((entry.size, self.beside_of(&entry)))
+    }
+
+    /// What an entry's value is charged beside it.
+    fn beside_of(&self, entry: &Entry<'_>) -> usize {
+        match entry.form {
             Form::Bytes => 0,
             Form::Long => self.longs.get(entry.index()).allocator().charged_size(),
             Form::Object => self.objects.get(entry.index()).as_ref().map_or(0, Object::charged_size),
-        };
-        Some((entry.size, beside))
+        }
+    }
+
+    fn queue_of(&self, place: Place) -> Queue {
+        self.log.segment(self.log.segment_of(place)).queue()
     }
 
     /// What is at a position of the table, and the next one; see [`Index::at_position`].
@@ -364,7 +378,7 @@ impl<M: Memory> Shard<M> {
             return Ok(());
         }
         let queue = match before {
-            Some((_, place)) => self.log.segment(self.log.segment_of(place)).queue(),
+            Some((_, place)) => self.queue_of(place),
             None if self.settings.policy != Policy::S3Fifo || self.ghost.take(hash) => Queue::Main,
             None => Queue::Small,
         };
@@ -379,8 +393,10 @@ impl<M: Memory> Shard<M> {
                 let old = self.index.place(slot);
                 let entry = self.log.entry(old);
                 let (old_form, number) = (entry.form, (entry.form != Form::Bytes).then(|| entry.index()));
+                let (kind, beside, old_queue) = (self.kind_of(&entry), self.beside_of(&entry), self.queue_of(old));
                 self.volatile -= usize::from(entry.deadline.is_some());
-                self.kinds[self.kind_of(&self.log.entry(old)) as usize] -= 1;
+                self.kinds[kind as usize] -= 1;
+                self.beside_in[old_queue as usize] -= beside;
                 self.log.bury(old);
                 if let Some(number) = number {
                     self.drop_beside(old_form, number);
@@ -396,7 +412,10 @@ impl<M: Memory> Shard<M> {
                 }
             }
         }
-        self.kinds[self.kind_of(&self.log.entry(place)) as usize] += 1;
+        let entry = self.log.entry(place);
+        let (kind, beside) = (self.kind_of(&entry), self.beside_of(&entry));
+        self.kinds[kind as usize] += 1;
+        self.beside_in[queue as usize] += beside;
         if let Some(deadline_ms) = deadline_ms {
             self.volatile += 1;
             self.note_deadline(place, deadline_ms, now_ms);
@@ -459,7 +478,7 @@ impl<M: Memory> Shard<M> {
         // The entry becomes longer or shorter. Its value, where that lies beside it, keeps its number.
         let (form, value) = (entry.form, entry.value.to_vec());
         let access = self.settings.policy.has_access().then_some(entry.access);
-        let queue = self.log.segment(self.log.segment_of(place)).queue();
+        let queue = self.queue_of(place);
         let sized = NewEntry { form, key, value: &value, deadline: deadline_ms.map(|_| 0), access };
         self.make_room(queue, sized.size(), 0, now_ms)?;
         // Room was made: it may have been moved, or is gone.
@@ -505,9 +524,10 @@ impl<M: Memory> Shard<M> {
         let place = self.index.place(slot);
         let entry = self.log.entry(place);
         let beside = (entry.form != Form::Bytes).then(|| (entry.form, entry.index()));
-        let kind = self.kind_of(&entry);
-        self.kinds[kind as usize] -= 1;
+        let (kind, charged, queue) = (self.kind_of(&entry), self.beside_of(&entry), self.queue_of(place));
         self.volatile -= usize::from(entry.deadline.is_some());
+        self.kinds[kind as usize] -= 1;
+        self.beside_in[queue as usize] -= charged;
         match why {
             Why::Removed => {}
             Why::Evicted => self.counters.evicted += 1,

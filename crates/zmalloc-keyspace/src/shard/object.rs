@@ -55,11 +55,14 @@ impl<M: Memory> Shard<M> {
     ) -> Result<(), NoRoom> {
         if let (Some(_), Some((kind, charged))) = (number, before) {
             // The cell is empty: what was charged for it and counted as its kind is put right first.
+            let queue = self.find(hash, key).map_or(Queue::Main, |slot| self.queue_of(self.index.place(slot)));
             self.beside -= charged;
+            self.beside_in[queue as usize] -= charged;
             self.kinds[kind as usize] -= 1;
             self.kinds[Kind::String as usize] += 1;
             if let Some(object) = object.as_ref().filter(|object| object.kind() != Kind::String) {
                 self.beside += object.charged_size();
+                self.beside_in[queue as usize] += object.charged_size();
                 self.kinds[Kind::String as usize] -= 1;
                 self.kinds[object.kind() as usize] += 1;
             }
@@ -74,9 +77,11 @@ impl<M: Memory> Shard<M> {
             Some(object) if object.kind() == Kind::String => {
                 let element = object.string_bytes().expect("a string");
                 let set = self.set(hash, key, &element.bytes(), deadline_ms, now_ms);
-                if let (Err(_), Some(number), Some(_)) = (set, number, self.find(hash, key)) {
+                if let (Err(_), Some(number), Some(slot)) = (set, number, self.find(hash, key)) {
                     // What it became cannot be written elsewhere: it stays an object.
+                    let queue = self.queue_of(self.index.place(slot));
                     self.beside += object.charged_size();
+                    self.beside_in[queue as usize] += object.charged_size();
                     *self.objects.get_mut(number) = Some(object);
                 }
                 set

@@ -19,6 +19,9 @@ const PACE_MIN: usize = 512;
 const AHEAD: usize = 3;
 /// How many entries are asked how much they are worth.
 const SAMPLE: usize = 48;
+/// Of so many segments the worst is cleaned, by so many of its entries.
+const CANDIDATES: usize = 8;
+const PROBE: usize = 16;
 /// In what parts the share is told that goes of a segment, and what it usually is.
 const SHARES: u32 = 96;
 pub(super) const SHARE: u32 = SHARES / 6;
@@ -46,7 +49,15 @@ pub(super) enum Way {
     /// As S3-FIFO does.
     Fifo,
     /// Who is worth less than others goes.
-    Threshold(u64),
+    Threshold(Threshold),
+}
+
+/// How bad is bad enough to go, at a time by both clocks: those that are used while a segment is cleaned are no worse for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Threshold {
+    badness: u64,
+    clock: u32,
+    now_ms: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,35 +83,57 @@ impl<M: Memory> Shard<M> {
         self.log.segment_bytes() + self.log.segment_bytes() / 16
     }
 
-    /// Whether there is room for so many segments more, and bytes beside them.
-    fn has_room_for(&self, segments: usize, bytes: usize) -> bool {
+    /// Whether there is room for so many segments more, and bytes beside them, and for what another entry has the tables grow.
+    pub(super) fn has_room_for(&self, segments: usize, bytes: usize) -> bool {
         let growth = self.index.next_growth() + self.wheel.next_growth();
-        let more = (segments * self.segment_charge()).saturating_add(bytes).saturating_add(growth);
+        self.has_bytes_for(segments, bytes.saturating_add(growth))
+    }
+
+    fn has_bytes_for(&self, segments: usize, bytes: usize) -> bool {
+        let segments = segments.saturating_sub(self.log.spares());
+        let more = (segments * self.segment_charge()).saturating_add(bytes);
         self.used().saturating_add(more) <= self.settings.limit
     }
 
     /// What is done with each write: whatever has ended is taken out, and segments that will be needed are made free.
     pub(super) fn keep_up(&mut self, bytes: usize, now_ms: u64) {
         self.expire(now_ms);
-        if !self.has_room_for(AHEAD, 0) {
+        let ghost = self.ghost_wanted();
+        if !self.has_room_for(AHEAD, ghost) {
             self.clean(bytes * PACE + PACE_MIN, now_ms);
+        } else if ghost > 0 {
+            self.ghost.fit(self.index.len());
         }
+    }
+
+    /// Bytes for those that are to be remembered, if they are not there: once somebody has to go.
+    fn ghost_wanted(&self) -> usize {
+        let wanted = self.is_evicting && self.settings.policy == Policy::S3Fifo;
+        let bytes = if wanted { self.ghost.growth_for(self.index.len()).unwrap_or(0) } else { 0 };
+        bytes + bytes / 8
     }
 
     /// Makes room for an entry in what is open of a queue, and for bytes beside it.
     pub(super) fn make_room(&mut self, queue: Queue, size: usize, beside: usize, now_ms: u64) -> Result<(), NoRoom> {
+        // What would not fit even if all others were gone has none of them go.
+        if (8 * self.segment_charge()).saturating_add(beside) > self.settings.limit {
+            return Err(NoRoom);
+        }
         // Each makes a segment free, or has less to be moved the next time.
         let mut tries = 8 * (self.log.held(Queue::Small) + self.log.held(Queue::Main)) + 64;
         loop {
+            // One more is for those that are moved.
             let is_open = self.log.has_room(queue, size);
-            if is_open && self.has_room_for(0, beside) {
-                return Ok(());
-            }
-            // One is for those that are moved.
-            if !is_open && self.has_room_for(2, beside) {
-                if !self.log.open(queue, now_ms) {
+            if self.has_room_for(if is_open { 1 } else { 2 }, beside) {
+                if is_open {
+                    return Ok(());
+                }
+                if size > self.log.segment_bytes() || !self.log.open(queue, now_ms) {
                     return Err(NoRoom);
                 }
+                continue;
+            }
+            if self.log.spares() > AHEAD - 1 && self.log.drop_spare() {
                 continue;
             }
             if tries == 0 || self.clean(usize::MAX, now_ms) == Progress::None {
@@ -113,7 +146,13 @@ impl<M: Memory> Shard<M> {
     /// Evicts until it has so many bytes at most, as far as that is possible.
     pub(crate) fn shrink_to(&mut self, bytes: usize, now_ms: u64) {
         let mut tries = 8 * (self.log.held(Queue::Small) + self.log.held(Queue::Main)) + 64;
-        while self.used() > bytes && tries > 0 && self.clean(usize::MAX, now_ms) != Progress::None {
+        while self.used() > bytes {
+            if self.log.drop_spare() {
+                continue;
+            }
+            if tries == 0 || self.clean(usize::MAX, now_ms) == Progress::None {
+                return;
+            }
             tries -= 1;
         }
     }
@@ -172,35 +211,27 @@ impl<M: Memory> Shard<M> {
         if deadline_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms) {
             return Verdict::Goes(Why::Expired);
         }
-        let queue = self.log.segment(self.log.segment_of(place)).queue();
+        let queue = self.queue_of(place);
         let uses = self.index.uses(slot);
         match (way, queue) {
             (Way::Compact, queue) => Verdict::Stays(queue, uses),
             (Way::Fifo, Queue::Small) if uses > 1 => Verdict::Stays(Queue::Main, 0),
             (Way::Fifo, Queue::Small) => {
                 let hash = self.settings.hasher.hash_one(entry.key);
-                self.remember(hash);
+                self.ghost.add(hash);
                 Verdict::Goes(Why::Evicted)
             }
             (Way::Fifo, Queue::Main) if uses > 0 => Verdict::Stays(Queue::Main, uses - 1),
             (Way::Fifo, Queue::Main) => Verdict::Goes(Why::Evicted),
             (Way::Threshold(threshold), _) => {
                 let (access, may_go) = (entry.access, self.may_go(place));
-                if may_go && self.badness(access, deadline_ms, now_ms) >= threshold {
+                if may_go && self.badness(access, deadline_ms, (threshold.clock, threshold.now_ms)) >= threshold.badness
+                {
                     return Verdict::Goes(Why::Evicted);
                 }
                 Verdict::Stays(queue, uses)
             }
         }
-    }
-
-    fn remember(&mut self, hash: u64) {
-        if let Some(bytes) = self.ghost.growth_for(self.index.len())
-            && self.has_room_for(1, bytes + bytes / 4)
-        {
-            self.ghost.fit(self.index.len());
-        }
-        self.ghost.add(hash);
     }
 
     /// Whether the policy lets an entry go.
@@ -213,7 +244,8 @@ impl<M: Memory> Shard<M> {
     fn move_to(&mut self, queue: Queue, place: Place, slot: Slot, now_ms: u64) -> bool {
         let entry = self.log.entry(place);
         let (size, deadline_ms) = (entry.size, self.deadline_ms(place, &entry));
-        if !self.log.has_room(queue, size) && !(self.has_room_for(1, 0) && self.log.open(queue, now_ms)) {
+        let (from, beside) = (self.queue_of(place), self.beside_of(&entry));
+        if !self.log.has_room(queue, size) && !(self.has_bytes_for(1, 0) && self.log.open(queue, now_ms)) {
             return false;
         }
         let base_ms = self.log.open_base_ms(queue);
@@ -222,6 +254,8 @@ impl<M: Memory> Shard<M> {
             .copy(place, queue, |old_base_ms, raw| deadline::encode(base_ms, deadline::decode(old_base_ms, raw)));
         self.log.bury(place);
         self.index.set_place(slot, new);
+        self.beside_in[from as usize] -= beside;
+        self.beside_in[queue as usize] += beside;
         self.counters.moved += 1;
         if let Some(deadline_ms) = deadline_ms {
             self.note_deadline(new, deadline_ms, now_ms);
@@ -240,15 +274,18 @@ impl<M: Memory> Shard<M> {
         }
         let policy = self.settings.policy;
         if policy == Policy::S3Fifo {
-            let [small, main] = [Queue::Small, Queue::Main].map(|queue| self.log.held(queue));
+            self.is_evicting = true;
+            let bytes_in = |queue| self.log.held(queue) * self.log.segment_bytes() + self.beside_in[queue as usize];
+            let [small, main] = [Queue::Small, Queue::Main].map(bytes_in);
             let order =
                 if small * 10 > small + main { [Queue::Small, Queue::Main] } else { [Queue::Main, Queue::Small] };
             return segment(order.into_iter().find_map(|queue| self.oldest(queue))?, Way::Fifo);
         }
         let some_may_go = policy != Policy::NoEviction && (!policy.is_volatile() || self.volatile > 0);
         if some_may_go && self.index.len() > 0 {
-            let threshold = self.threshold(now_ms);
-            return segment(self.oldest(Queue::Main)?, Way::Threshold(threshold));
+            let badness = self.threshold(now_ms);
+            let threshold = Threshold { badness, clock: self.clock, now_ms };
+            return segment(self.worst(threshold)?, Way::Threshold(threshold));
         }
         // Nobody may go: what can be had is what is not live, if that is enough to be worth it.
         if not_live < self.nothing_below {
@@ -270,11 +307,54 @@ impl<M: Memory> Shard<M> {
         })
     }
 
-    /// How much sooner than others an entry goes.
-    fn badness(&mut self, access: u32, deadline_ms: Option<u64>, now_ms: u64) -> u64 {
+    /// Of some sealed segments, that of which the most would go.
+    fn worst(&mut self, threshold: Threshold) -> Option<u32> {
+        let (mut worst, mut looked_at) = (None, 0);
+        for _ in 0..8 * CANDIDATES {
+            let segments = self.log.segments().len() as u64;
+            let id = ((self.random() >> 32) * segments >> 32) as u32;
+            if !self.log.is_sealed(id) {
+                continue;
+            }
+            let goes = self.would_go(id, threshold);
+            if worst.is_none_or(|(_, most)| goes > most) {
+                worst = Some((id, goes));
+            }
+            looked_at += 1;
+            if looked_at == CANDIDATES {
+                break;
+            }
+        }
+        match worst {
+            Some((id, _)) => Some(self.log.take(id)),
+            None => self.oldest(Queue::Main),
+        }
+    }
+
+    /// About how much of a segment would go, in 1000 parts, by its first entries and by what is not live.
+    fn would_go(&mut self, id: u32, threshold: Threshold) -> usize {
+        let (mut at, mut seen, mut go) = (0, 0, 0);
+        while seen < PROBE
+            && let Some(entry) = self.log.entry_at(id, at)
+        {
+            let (access, size, place) = (entry.access, entry.size, self.log.place(id, at));
+            let deadline_ms = self.deadline_ms(place, &entry);
+            let badness = self.badness(access, deadline_ms, (threshold.clock, threshold.now_ms));
+            go += usize::from(self.may_go(place) && badness >= threshold.badness);
+            seen += 1;
+            at += size;
+        }
+        let segment = self.log.segment(id);
+        let stays = (seen - go) * 1000 / seen.max(1);
+        1000 - stays * segment.live() / segment.used().max(1)
+    }
+
+    /// How much sooner than others an entry goes, by these clocks: of uses, and in milliseconds.
+    fn badness(&mut self, access: u32, deadline_ms: Option<u64>, (clock, now_ms): (u32, u64)) -> u64 {
         let policy = self.settings.policy;
         if policy.is_lru() {
-            return u64::from(self.clock.wrapping_sub(access));
+            // What was used since is the best.
+            return (clock.wrapping_sub(access) as i32).max(0) as u64;
         }
         let random = self.random() >> 32;
         if policy.is_lfu() {
@@ -300,7 +380,7 @@ impl<M: Memory> Shard<M> {
                 }
             }
         }
-        let mut badness = sample.map(|(access, deadline_ms)| self.badness(access, deadline_ms, now_ms));
+        let mut badness = sample.map(|(access, deadline_ms)| self.badness(access, deadline_ms, (self.clock, now_ms)));
         let badness = &mut badness[..taken];
         badness.sort_unstable();
         let stay = taken - (taken * self.share as usize).div_ceil(SHARES as usize);
