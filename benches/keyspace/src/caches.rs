@@ -92,7 +92,8 @@ pub const NAMES: &[&str] = &["keyspace", "moka-tinylfu", "moka-lru", "quick_cach
 pub fn make(name: &str, max_memory: usize, entries: usize, ttl: Option<Duration>) -> Box<dyn Cache> {
     let moka = |policy| {
         let weigh = |key: &Bytes, value: &Bytes| (key.len() + value.len() + MOKA_BESIDE as usize) as u32;
-        let builder = moka::sync::Cache::builder().weigher(weigh).max_capacity(max_memory as u64).eviction_policy(policy);
+        let builder =
+            moka::sync::Cache::builder().weigher(weigh).max_capacity(max_memory as u64).eviction_policy(policy);
         match ttl {
             Some(ttl) => builder.time_to_live(ttl).build(),
             None => builder.build(),
@@ -101,11 +102,9 @@ pub fn make(name: &str, max_memory: usize, entries: usize, ttl: Option<Duration>
     match name {
         "moka-tinylfu" => Box::new(Moka(moka(moka::policy::EvictionPolicy::tiny_lfu()))),
         "moka-lru" => Box::new(Moka(moka(moka::policy::EvictionPolicy::lru()))),
-        "quick_cache" => Box::new(Quick(quick_cache::sync::Cache::with_weighter(
-            entries,
-            max_memory as u64,
-            Weigh(QUICK_BESIDE),
-        ))),
+        "quick_cache" => {
+            Box::new(Quick(quick_cache::sync::Cache::with_weighter(entries, max_memory as u64, Weigh(QUICK_BESIDE))))
+        }
         name => {
             let policy: Policy = if name == "keyspace" { Policy::S3Fifo } else { name.parse().expect("a cache") };
             Box::new(Ours(Keyspace::builder().max_memory(max_memory).policy(policy).build().unwrap()))

@@ -1,6 +1,7 @@
 //! zmalloc-keyspace beside other caches, in the same bytes: see the usage below. Each measurement is a process of its own.
 
 mod caches;
+mod servers;
 mod traces;
 
 use caches::Cache;
@@ -26,7 +27,8 @@ fn main() {
     match words[..] {
         ["one", what, cache, ref rest @ ..] => one(what, cache, rest),
         [what, ref wanted @ ..] if wanted.iter().all(|name| !name.is_empty()) => {
-            all(what, if wanted.is_empty() { caches::NAMES } else { wanted })
+            let servers: &[&str] = if ["bytes", "churn"].contains(&what) { servers::NAMES } else { &[] };
+            all(what, if wanted.is_empty() { [caches::NAMES, servers].concat() } else { wanted.to_vec() });
         }
         _ => panic!("{USAGE}"),
     }
@@ -50,30 +52,49 @@ fn head(first: &str, columns: &[String]) {
     println!("|{}", "---|".repeat(columns.len() + 1));
 }
 
-fn all(what: &str, names: &[&str]) {
+fn all(what: &str, names: Vec<&str>) {
     let text = |columns: &[&str]| columns.iter().map(|column| (*column).to_owned()).collect::<Vec<_>>();
     match what {
         "bytes" => {
-            head("bytes for each key, used / resident", &text(&["8 B", "8 B, TTL", "64 B", "64 B, TTL", "512 B", "512 B, TTL"]));
-            for name in names {
+            head(
+                "bytes for each key, used / resident",
+                &text(&["8 B", "8 B, TTL", "64 B", "64 B, TTL", "512 B", "512 B, TTL"]),
+            );
+            for name in &names {
                 let cases = [8, 64, 512].iter().flat_map(|size| [(size, "no"), (size, "ttl")]);
                 row(name, cases.map(|(size, ttl)| measure(&[what, name, &size.to_string(), ttl])));
             }
         }
         "churn" => {
-            head("resident MiB at a bound of 200", &text(&["2M x 100 B", "800k x 300 B", "600k x 50 to 1000 B", "250k x 1500 B", "most", "of the last 1000 written, readable"]));
+            head(
+                "resident MiB at a bound of 200",
+                &text(&[
+                    "2M x 100 B",
+                    "800k x 300 B",
+                    "600k x 50 to 1000 B",
+                    "250k x 1500 B",
+                    "most",
+                    "of the last 1000 written, readable",
+                ]),
+            );
             names.iter().for_each(|name| row(name, [measure(&[what, name])]));
         }
         "hits" => {
             for share in ["0.02", "0.1"] {
                 head(&format!("hits in %, {share} of all bytes"), &text(traces::NAMES));
-                names.iter().for_each(|name| row(name, traces::NAMES.iter().map(|trace| measure(&[what, name, trace, share]))));
+                names
+                    .iter()
+                    .for_each(|name| row(name, traces::NAMES.iter().map(|trace| measure(&[what, name, trace, share]))));
                 println!();
             }
         }
         "speed" => {
-            head("million operations each second, median of 5", &text(&["get, 1 thread", "2", "8", "get or set, 1 thread", "2", "8"]));
-            let cases: Vec<(&str, &str)> = ["get", "mixed"].iter().flat_map(|kind| ["1", "2", "8"].map(|threads| (*kind, threads))).collect();
+            head(
+                "million operations each second, median of 5",
+                &text(&["get, 1 thread", "2", "8", "get or set, 1 thread", "2", "8"]),
+            );
+            let cases: Vec<(&str, &str)> =
+                ["get", "mixed"].iter().flat_map(|kind| ["1", "2", "8"].map(|threads| (*kind, threads))).collect();
             let mut figures = vec![vec![Vec::new(); cases.len()]; names.len()];
             for _ in 0..5 {
                 for (case, (kind, threads)) in cases.iter().enumerate() {
@@ -83,14 +104,20 @@ fn all(what: &str, names: &[&str]) {
                 }
             }
             for (name, cases) in names.iter().zip(figures) {
-                row(name, cases.into_iter().map(|mut rounds| {
-                    rounds.sort_by(f64::total_cmp);
-                    format!("{:.2}", rounds[rounds.len() / 2])
-                }));
+                row(
+                    name,
+                    cases.into_iter().map(|mut rounds| {
+                        rounds.sort_by(f64::total_cmp);
+                        format!("{:.2}", rounds[rounds.len() / 2])
+                    }),
+                );
             }
         }
         "pauses" => {
-            head("longest call, microseconds (99.99 %)", &text(&["growing to 10M keys", "evicting", "expiring", "reading"]));
+            head(
+                "longest call, microseconds (99.99 %)",
+                &text(&["growing to 10M keys", "evicting", "expiring", "reading"]),
+            );
             names.iter().for_each(|name| row(name, [measure(&[what, name])]));
         }
         "expiry" => {
@@ -113,8 +140,38 @@ fn one(what: &str, cache: &str, rest: &[&str]) {
     }
 }
 
-fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+/// A cache, in this process or in one of its own.
+enum Store {
+    Here(Box<dyn Cache>),
+    Server(servers::Server),
+}
+
+impl Store {
+    fn new(name: &str, max_memory: usize, entries: usize, ttl: Option<Duration>) -> Store {
+        match servers::Server::start(name, max_memory) {
+            Some(server) => Store::Server(server),
+            None => Store::Here(caches::make(name, max_memory, entries, ttl)),
+        }
+    }
+
+    fn cache(&self) -> &dyn Cache {
+        match self {
+            Store::Here(cache) => &**cache,
+            Store::Server(server) => server,
+        }
+    }
+
+    /// Bytes used and resident.
+    fn memory(&self) -> (usize, usize) {
+        match self {
+            Store::Here(_) => (zmalloc::used_memory(), resident_of("self")),
+            Store::Server(server) => (server.used(), resident_of(&server.pid().to_string())),
+        }
+    }
+}
+
+fn resident_of(process: &str) -> usize {
+    let text = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap();
     text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
@@ -132,25 +189,28 @@ fn bytes(name: &str, size: usize, ttl: bool) {
     const KEYS: u64 = 1_000_000;
     let value = vec![7u8; size];
     let hour = Duration::from_secs(3600);
-    let cache = caches::make(name, 8 << 30, KEYS as usize, ttl.then_some(hour));
-    let before = (zmalloc::used_memory(), resident());
+    let store = Store::new(name, 8 << 30, KEYS as usize, ttl.then_some(hour));
+    let cache = store.cache();
+    let before = store.memory();
     for number in 0..KEYS {
         if ttl { cache.set_for(&key(number), &value, hour) } else { cache.set(&key(number), &value) }
     }
     cache.settle();
-    let after = (zmalloc::used_memory(), resident());
+    let after = store.memory();
     let each = |before: usize, after: usize| (after - before) as f64 / KEYS as f64;
     println!("{:.1} / {:.1}", each(before.0, after.0), each(before.1, after.1));
 }
 
 fn churn(name: &str) {
-    eprintln!("at first resident {} KiB", resident() / 1024);
     const MIB: usize = 1 << 20;
-    let cache = caches::make(name, 200 * MIB, 1_000_000, None);
+    let store = Store::new(name, 200 * MIB, 1_000_000, None);
+    let (cache, resident) = (store.cache(), || store.memory().1);
     let mut random = Random(7);
     let (mut number, mut most, mut cells) = (0u64, 0, Vec::new());
     let mut readable = Vec::new();
-    for (keys, least, largest) in [(2_000_000, 100, 100), (800_000, 300, 300), (600_000, 50, 1000), (250_000, 1500, 1500)] {
+    for (keys, least, largest) in
+        [(2_000_000, 100, 100), (800_000, 300, 300), (600_000, 50, 1000), (250_000, 1500, 1500)]
+    {
         for at in 0..keys {
             let size = least + (random.next() % (largest - least + 1) as u64) as usize;
             cache.set(&key(number), &vec![1; size]);
@@ -162,7 +222,6 @@ fn churn(name: &str) {
         cells.push((resident() / MIB).to_string());
         readable.push((number - 1000..number).filter(|&number| cache.get(&key(number))).count().to_string());
     }
-    eprintln!("used {} resident {}", zmalloc::used_memory() / MIB, resident() / MIB);
     println!("{} | {} | {}", cells.join(" | "), most / MIB, readable.join(", "));
 }
 

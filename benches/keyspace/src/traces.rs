@@ -21,10 +21,12 @@ pub struct Zipf(Vec<f64>);
 impl Zipf {
     pub fn new(objects: usize, exponent: f64) -> Zipf {
         let mut sum = 0.0;
-        let mut sums: Vec<f64> = (1..=objects).map(|rank| {
-            sum += (rank as f64).powf(-exponent);
-            sum
-        }).collect();
+        let mut sums: Vec<f64> = (1..=objects)
+            .map(|rank| {
+                sum += (rank as f64).powf(-exponent);
+                sum
+            })
+            .collect();
         sums.iter_mut().for_each(|part| *part /= sum);
         Zipf(sums)
     }
@@ -45,19 +47,21 @@ pub fn make(name: &str, requests: usize) -> Vec<u64> {
     let exponent = if ["zipf-1.0", "drift"].contains(&name) { 1.0 } else { 0.9 };
     let zipf = Zipf::new(OBJECTS as usize, exponent);
     let mut looped = 0;
-    (0..requests as u64).map(|at| {
-        let drawn = zipf.draw(&mut random);
-        match name {
-            // Bursts of 3000, and then 1000 of a cycle of 250,000 others.
-            "scan-loop" if at % 4000 >= 3000 => {
-                looped += 1;
-                OBJECTS + looped % 250_000
+    (0..requests as u64)
+        .map(|at| {
+            let drawn = zipf.draw(&mut random);
+            match name {
+                // Bursts of 3000, and then 1000 of a cycle of 250,000 others.
+                "scan-loop" if at % 4000 >= 3000 => {
+                    looped += 1;
+                    OBJECTS + looped % 250_000
+                }
+                // A fifth comes once.
+                "scan-once" if at % 5 == 4 => 2 * OBJECTS + at,
+                // Each million requests the popularity moves on by 50,000 objects.
+                "drift" => (drawn + at / 1_000_000 * 50_000) % OBJECTS,
+                _ => drawn,
             }
-            // A fifth comes once.
-            "scan-once" if at % 5 == 4 => 2 * OBJECTS + at,
-            // Each million requests the popularity moves on by 50,000 objects.
-            "drift" => (drawn + at / 1_000_000 * 50_000) % OBJECTS,
-            _ => drawn,
-        }
-    }).collect()
+        })
+        .collect()
 }

@@ -10,6 +10,8 @@ use zmalloc_values::{Global, Memory, Thresholds};
 
 /// The least that a keyspace may have, in bytes.
 pub const MAX_MEMORY_MIN: usize = 1 << 20;
+/// The hash has no more bits to tell shards apart.
+const SHARDS_MAX: usize = 1 << 16;
 /// The least that a shard may have by default, in bytes.
 const SHARD_MIN: usize = 4 << 20;
 /// Segments are as large as the shard has place for so many, within bounds.
@@ -59,7 +61,7 @@ impl Builder {
     }
 
     /// How many parts it has, each with a lock of its own and an equal part of the memory. Rounded up to a power of two;
-    /// by default four for each processor, but none of less than 4 MiB.
+    /// by default four for each processor, but none of less than 4 MiB. Each can have 16 GiB of entries at most.
     pub fn shards(mut self, shards: usize) -> Builder {
         self.shards = Some(shards);
         self
@@ -113,12 +115,19 @@ impl Builder {
         let by_default = || (4 * processors).next_power_of_two().min((self.max_memory / SHARD_MIN).max(1));
         let shards = self.shards.unwrap_or_else(by_default);
         // Down where that was not asked for.
-        let shards = if self.shards.is_some() { shards.max(1).next_power_of_two() } else { 1 << shards.ilog2() };
+        let shards = if self.shards.is_some() {
+            shards.clamp(1, 2 * SHARDS_MAX).next_power_of_two()
+        } else {
+            1 << shards.ilog2()
+        };
         let limit = if self.max_memory == usize::MAX { usize::MAX } else { self.max_memory / shards };
         let part = (limit / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let segment_bytes = 1usize << part.ilog2();
-        if limit / segment_bytes < 16 {
-            return Err(BuildError::Shards { shards, most: self.max_memory / (16 * SEGMENT_BYTES_MIN) });
+        if limit / segment_bytes < 16 || shards > SHARDS_MAX {
+            return Err(BuildError::Shards {
+                shards,
+                most: (self.max_memory / (16 * SEGMENT_BYTES_MIN)).min(SHARDS_MAX),
+            });
         }
         let hasher = RandomState::default();
         let mut made = Vec::new();
@@ -175,6 +184,11 @@ pub enum BuildError {
         /// At most so many are possible.
         most: usize,
     },
+    /// So many bytes more are in use, of which none may go.
+    InUse {
+        /// More than it may have.
+        bytes: usize,
+    },
     /// There is no memory for its tables.
     OutOfMemory,
     /// There is no thread for the background.
@@ -189,6 +203,9 @@ impl fmt::Display for BuildError {
             }
             BuildError::Shards { shards, most } => {
                 write!(f, "{shards} shards are too many for max_memory: have at most {most}, or give it more")
+            }
+            BuildError::InUse { bytes } => {
+                write!(f, "{bytes} bytes more than that are in use, and the policy lets nothing go: take keys out")
             }
             BuildError::OutOfMemory => f.write_str("there is no memory for the keyspace's tables"),
             BuildError::Background(error) => write!(f, "the background thread cannot be started: {error}"),

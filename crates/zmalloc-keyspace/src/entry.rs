@@ -8,13 +8,16 @@
 //!  └────────┴─────────────┴───────────────┴────────────┴──────────┴─────┴───────┴─────────┘
 //! ```
 //!
-//! The header has six bits for each length, of which the highest value says that it follows, and three for what the value is.
+//! The header has six bits for each length, of which the highest value says that it follows, two for what the value is, one that
+//! says that there is a deadline, and one that the wheel knows of it.
 
 /// Entries are as long as a multiple of this, and begin at one: places are counted in it.
 pub(crate) const UNIT: usize = 4;
 /// A length from here on follows the header.
 const LONG: usize = 63;
 const DEADLINE: u16 = 1 << 12;
+/// It is in the wheel.
+const NOTED: u16 = 1 << 15;
 const FORM_SHIFT: u32 = 13;
 
 /// What the value's bytes are.
@@ -88,6 +91,16 @@ impl NewEntry<'_> {
     }
 }
 
+/// Whether the wheel has an item for the entry that begins here.
+pub(crate) fn is_noted(bytes: &[u8]) -> bool {
+    u16::from_le_bytes([bytes[0], bytes[1]]) & NOTED != 0
+}
+
+pub(crate) fn set_noted(bytes: &mut [u8], noted: bool) {
+    let header = u16::from_le_bytes([bytes[0], bytes[1]]) & !NOTED | if noted { NOTED } else { 0 };
+    bytes[..2].copy_from_slice(&header.to_le_bytes());
+}
+
 fn word_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
@@ -120,7 +133,7 @@ impl<'a> Entry<'a> {
         }
         let value_at = at + key_length;
         let end = value_at + value_length;
-        let form = match header >> FORM_SHIFT {
+        let form = match header >> FORM_SHIFT & 3 {
             0 => Form::Bytes,
             1 => Form::Long,
             _ => Form::Object,

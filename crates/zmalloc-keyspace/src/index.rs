@@ -16,6 +16,8 @@ const SLOTS: usize = 10;
 /// Entries for each bucket: above this one more is split, below the other two are made one.
 const LOAD_MAX: usize = 7;
 const LOAD_MIN: usize = 5;
+/// Buckets beyond the first that a chain has at most when it is split: by far more than any has.
+const CHAIN_MAX: usize = 32;
 /// A slot with nothing in it.
 const NOWHERE: Place = Place::MAX;
 /// The most that [`Index::use_of`] counts.
@@ -36,6 +38,8 @@ const EMPTY: Bucket = Bucket { tags: [0; SLOTS], uses: [0; SLOTS], places: [NOWH
 /// Where an entry is in the table. Of use until the table changes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
+    /// The bucket of its hash, and the one of its chain that it is in.
+    first: u32,
     bucket: At,
     slot: u8,
 }
@@ -119,9 +123,10 @@ impl<M: Memory> Buckets<M> {
 pub(crate) struct Index<M: Memory> {
     primary: Buckets<M>,
     beyond: Buckets<M>,
-    /// How many were ever used of those that others name, and the first of them that is free, one more than its number.
+    /// How many of those that others name are used: the first ones.
     beyond_used: u32,
-    beyond_free: u32,
+    /// What is being put elsewhere.
+    moving: VecIn<(u8, u8, Place), Counted<M>>,
     level: u32,
     split: u32,
     count: usize,
@@ -138,11 +143,19 @@ impl<M: Memory> Index<M> {
         let shift = (chunk_bytes / size_of::<Bucket>()).ilog2();
         let mut primary = Buckets::new(shift);
         let (beyond, level) = (Buckets::new(shift), 0);
-        primary.reach(0).then_some(Index { primary, beyond, beyond_used: 0, beyond_free: 0, level, split: 0, count: 0 })
+        primary.reach(0).then_some(Index {
+            primary,
+            beyond,
+            beyond_used: 0,
+            moving: VecIn::new_in(Counted::new()),
+            level,
+            split: 0,
+            count: 0,
+        })
     }
 
     pub(crate) fn charged(&self) -> usize {
-        self.primary.charged() + self.beyond.charged()
+        self.primary.charged() + self.beyond.charged() + self.moving.allocator().charged_size()
     }
 
     /// Bytes that may come to that at the next insertion.
@@ -184,12 +197,13 @@ impl<M: Memory> Index<M> {
     #[inline]
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(Place) -> bool) -> Option<Slot> {
         let tag = tag_of(hash);
-        let mut at = At::Primary(self.bucket_of(hash));
+        let first = self.bucket_of(hash);
+        let mut at = At::Primary(first);
         loop {
             let bucket = self.bucket(at);
             for slot in 0..SLOTS {
                 if bucket.tags[slot] == tag && bucket.places[slot] != NOWHERE && is_it(bucket.places[slot]) {
-                    return Some(Slot { bucket: at, slot: slot as u8 });
+                    return Some(Slot { first, bucket: at, slot: slot as u8 });
                 }
             }
             match bucket.next {
@@ -240,14 +254,55 @@ impl<M: Memory> Index<M> {
     }
 
     /// Takes an entry out.
-    pub(crate) fn remove(&mut self, slot: Slot) {
+    pub(crate) fn remove(&mut self, slot: Slot, hash_of: impl Fn(Place) -> u64) {
         let bucket = self.bucket_mut(slot.bucket);
         bucket.places[slot.slot as usize] = NOWHERE;
+        let is_empty = bucket.places.iter().all(|&place| place == NOWHERE);
+        if let At::Beyond(number) = slot.bucket
+            && is_empty
+        {
+            self.unlink(slot.first, number);
+            self.give_back(number, &hash_of);
+            self.beyond.shrink(self.beyond_used as usize);
+        }
         self.count -= 1;
         let buckets = self.buckets() as usize;
         if buckets > 1 && self.count < buckets * LOAD_MIN {
-            self.shrink();
+            self.shrink(&hash_of);
         }
+    }
+
+    /// Takes a bucket out of a chain, of which it is not the first.
+    fn unlink(&mut self, first: u32, number: u32) {
+        let next = self.beyond.get(number).next;
+        let before = self.before(first, number);
+        self.bucket_mut(before).next = next;
+    }
+
+    /// The bucket of a chain that names this one.
+    fn before(&self, first: u32, number: u32) -> At {
+        let mut at = At::Primary(first);
+        loop {
+            match self.bucket(at).next {
+                next if next == number + 1 => return at,
+                0 => unreachable!("a bucket that is in its chain"),
+                next => at = At::Beyond(next - 1),
+            }
+        }
+    }
+
+    /// A bucket that no chain has any more is free: the last one takes its place.
+    fn give_back(&mut self, number: u32, hash_of: &impl Fn(Place) -> u64) {
+        let last = self.beyond_used - 1;
+        if number != last {
+            let bucket = *self.beyond.get(last);
+            let some = bucket.places.iter().find(|&&place| place != NOWHERE).expect("an entry, as it is in a chain");
+            let before = self.before(self.bucket_of(hash_of(*some)), last);
+            self.bucket_mut(before).next = number + 1;
+            *self.beyond.get_mut(number) = bucket;
+        }
+        *self.beyond.get_mut(last) = EMPTY;
+        self.beyond_used = last;
     }
 
     /// Puts an entry where there is room in a bucket's chain, which is made longer if need be.
@@ -274,12 +329,6 @@ impl<M: Memory> Index<M> {
     }
 
     fn take_beyond(&mut self) -> Option<u32> {
-        if self.beyond_free != 0 {
-            let number = self.beyond_free - 1;
-            let bucket = self.beyond.get_mut(number);
-            self.beyond_free = std::mem::replace(bucket, EMPTY).next;
-            return Some(number);
-        }
         let number = self.beyond_used;
         self.beyond.reach(number as usize).then(|| {
             self.beyond_used += 1;
@@ -287,28 +336,52 @@ impl<M: Memory> Index<M> {
         })
     }
 
-    /// Takes everything out of a bucket's chain, one entry at a time; of the chain the bucket alone is left.
-    fn drain(&mut self, number: u32, mut each: impl FnMut(&mut Self, u8, u8, Place)) {
-        let mut bucket = std::mem::replace(self.primary.get_mut(number), EMPTY);
+    /// Takes everything out of a bucket's chain, of which the bucket alone is left. False if there is no memory to hold it.
+    fn take_all(&mut self, number: u32, hash_of: &impl Fn(Place) -> u64) -> bool {
+        self.moving.clear();
+        let (mut at, mut beyond) = (At::Primary(number), [0; CHAIN_MAX]);
+        let mut chain = 0;
         loop {
-            for slot in (0..SLOTS).filter(|&slot| bucket.places[slot] != NOWHERE) {
-                each(self, bucket.tags[slot], bucket.uses[slot], bucket.places[slot]);
+            let bucket = *self.bucket(at);
+            if self.moving.try_reserve(SLOTS).is_err() {
+                return false;
             }
+            let entries = (0..SLOTS).filter(|&slot| bucket.places[slot] != NOWHERE);
+            self.moving.extend(entries.map(|slot| (bucket.tags[slot], bucket.uses[slot], bucket.places[slot])));
             if bucket.next == 0 {
-                return;
+                break;
             }
-            let next = bucket.next - 1;
-            bucket = *self.beyond.get(next);
-            // Free from now on, so that the entries in it have where to go.
-            *self.beyond.get_mut(next) = Bucket { next: self.beyond_free, ..EMPTY };
-            self.beyond_free = next + 1;
+            // One that is so long is left as it is.
+            let Some(place) = beyond.get_mut(chain) else { return false };
+            *place = bucket.next - 1;
+            chain += 1;
+            at = At::Beyond(bucket.next - 1);
+        }
+        *self.primary.get_mut(number) = EMPTY;
+        // The last first, so that none of these is the one that takes another's place.
+        let beyond = &mut beyond[..chain];
+        beyond.sort_unstable();
+        for &mut number in beyond.iter_mut().rev() {
+            self.give_back(number, hash_of);
+        }
+        true
+    }
+
+    /// Puts what was taken out where it belongs now.
+    fn put_all(&mut self, number_of: impl Fn(Place) -> u32) {
+        while let Some((tag, uses, place)) = self.moving.pop() {
+            // There is as much room as there was, and one bucket more.
+            let put = self.put(number_of(place), tag, uses, place);
+            debug_assert!(put);
         }
     }
 
     /// Splits the next bucket in two, if there is memory for the other.
     fn grow(&mut self, hash_of: impl Fn(Place) -> u64) {
         let (old, new) = (self.split, self.buckets());
-        if self.level >= 31 || !self.primary.reach(new as usize) {
+        let has_memory =
+            self.level < 31 && self.primary.reach(new as usize) && self.beyond.reach(self.beyond_used as usize);
+        if !has_memory || !self.take_all(old, &hash_of) {
             return;
         }
         let bit = 1 << self.level;
@@ -316,31 +389,24 @@ impl<M: Memory> Index<M> {
         if self.split == bit {
             (self.level, self.split) = (self.level + 1, 0);
         }
-        self.drain(old, |index, tag, uses, place| {
-            let number = if hash_of(place) as u32 & bit == 0 { old } else { new };
-            // There is as much room as there was.
-            let put = index.put(number, tag, uses, place);
-            debug_assert!(put);
-        });
+        self.put_all(|place| if hash_of(place) as u32 & bit == 0 { old } else { new });
     }
 
     /// Makes the last bucket and its other half one.
-    fn shrink(&mut self) {
+    fn shrink(&mut self, hash_of: &impl Fn(Place) -> u64) {
+        let last = self.buckets() - 1;
         // What is in the first bucket may not fit in the other before more is free.
-        if self.beyond_free == 0 && !self.beyond.reach(self.beyond_used as usize) {
+        if !self.beyond.reach(self.beyond_used as usize) || !self.take_all(last, hash_of) {
             return;
         }
-        let last = self.buckets() - 1;
         if self.split == 0 {
             (self.level, self.split) = (self.level - 1, 1 << (self.level - 1));
         }
         self.split -= 1;
         let into = last - (1 << self.level);
-        self.drain(last, |index, tag, uses, place| {
-            let put = index.put(into, tag, uses, place);
-            debug_assert!(put);
-        });
+        self.put_all(|_| into);
         self.primary.shrink(last as usize);
+        self.beyond.shrink(self.beyond_used as usize);
     }
 
     /// The places of a bucket's chain, and how often each was used.
@@ -413,7 +479,7 @@ mod tests {
                     }
                 }
             } else if let Some(slot) = slot {
-                index.remove(slot);
+                index.remove(slot, hash_of);
                 model.remove(&place);
             }
             assert_eq!(index.len(), model.len());
@@ -423,7 +489,7 @@ mod tests {
         for (&place, &uses) in &model {
             let slot = index.find(hash_of(place), |found| found == place).unwrap();
             assert_eq!((index.place(slot), index.uses(slot)), (place, uses));
-            index.remove(slot);
+            index.remove(slot, hash_of);
         }
         assert_eq!((index.len(), index.buckets()), (0, 1));
         assert!(index.primary.capacity() <= 512);
@@ -455,7 +521,7 @@ mod tests {
                         } else if position >= 1 << 31 && added.end > 5000 {
                             added.end -= 1;
                             let slot = index.find(hash_of(added.end), |found| found == added.end).unwrap();
-                            index.remove(slot);
+                            index.remove(slot, hash_of);
                         }
                     }
                 }
@@ -463,7 +529,7 @@ mod tests {
             assert!(seen.iter().all(|&times| times > 0) && (change > 0 || seen.iter().all(|&times| times == 1)));
             added.for_each(|place| {
                 let slot = index.find(hash_of(place), |found| found == place).unwrap();
-                index.remove(slot);
+                index.remove(slot, hash_of);
             });
         }
     }

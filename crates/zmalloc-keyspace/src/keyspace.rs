@@ -392,10 +392,14 @@ impl<M: Memory> Keyspace<M> {
             return Err(BuildError::Shards { shards, most: bytes / (16 * self.0.shards[0].lock().segment_bytes()) });
         }
         self.0.max_memory.store(bytes, Ordering::Relaxed);
+        let mut over = 0;
         for part in &self.0.shards {
-            part.change(|shard| shard.set_limit(limit, self.now_ms()));
+            over += part.change(|shard| {
+                shard.set_limit(limit, self.now_ms());
+                shard.used().saturating_sub(limit)
+            });
         }
-        Ok(())
+        if over > 0 { Err(BuildError::InUse { bytes: over }) } else { Ok(()) }
     }
 
     /// Has keys go by the policy until about so many bytes less are used; answers how many less. Shards whose lock is held are
@@ -508,6 +512,7 @@ pub enum WriteError {
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            WriteError::Full { max_memory_bytes: usize::MAX } => f.write_str("there is no memory for it"),
             WriteError::Full { max_memory_bytes } => {
                 write!(f, "no room in a keyspace of {max_memory_bytes} bytes, and the policy lets nothing go")
             }

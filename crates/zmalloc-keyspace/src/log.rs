@@ -3,7 +3,8 @@
 //! Because all are of one size, and memory that holds anything holds nothing but entries, what the keyspace has is what it
 //! needs: however sizes change, a segment that is given back serves any of them.
 
-use crate::entry::{Entry, NewEntry, UNIT};
+use crate::deadline;
+use crate::entry::{self, Entry, NewEntry, UNIT};
 use allocator_api2::vec::Vec as VecIn;
 use zmalloc_values::{Counted, Memory};
 
@@ -206,11 +207,14 @@ impl<M: Memory> Log<M> {
         &mut self.segments[segment as usize].bytes[offset..]
     }
 
-    /// Whether so many bytes fit in what is open of a queue.
+    /// Whether so many bytes fit in what is open of a queue, and their deadline can be told from when it was opened.
     #[inline]
-    pub(crate) fn has_room(&self, queue: Queue, bytes: usize) -> bool {
-        self.open[queue as usize]
-            .is_some_and(|open| self.segments[open as usize].bytes.len() + bytes <= self.segment_bytes)
+    pub(crate) fn has_room(&self, queue: Queue, bytes: usize, now_ms: u64) -> bool {
+        self.open[queue as usize].is_some_and(|open| {
+            let segment = &self.segments[open as usize];
+            segment.bytes.len() + bytes <= self.segment_bytes
+                && now_ms.saturating_sub(segment.base_ms) < deadline::NEAR_MS
+        })
     }
 
     /// Opens another segment of a queue, and seals the one before. False if there is no memory, or no place is left.
@@ -311,6 +315,8 @@ impl<M: Memory> Log<M> {
         } else {
             target.extend_from_slice(&self.segments[source as usize].bytes[offset..offset + size]);
         }
+        // The wheel does not know of it there.
+        entry::set_noted(&mut target[at..], false);
         if let Some((deadline_at, deadline)) = deadline_at {
             target[at + deadline_at..][..4].copy_from_slice(&deadline.to_le_bytes());
         }

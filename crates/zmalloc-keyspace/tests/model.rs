@@ -54,6 +54,8 @@ struct Model {
     now: u64,
     /// When what was taken out of the model ended: the keyspace may have it a little longer.
     ended: Vec<u64>,
+    /// How late that may be, in milliseconds: where it is full, as late as it is looked for the next time.
+    late: u64,
 }
 
 impl Model {
@@ -72,7 +74,7 @@ impl Model {
             ended.extend(end.filter(|_| has_ended));
             !has_ended
         });
-        ended.retain(|end| end + 200 > now);
+        ended.retain(|end| end + self.late > now);
     }
 }
 
@@ -117,7 +119,7 @@ fn play(steps: &[Step], policy: Policy, max_memory: usize, shards: usize) {
         .build()
         .unwrap();
     let bounded = max_memory != usize::MAX;
-    let mut model = Model { keys: BTreeMap::new(), now: 5, ended: Vec::new() };
+    let mut model = Model { keys: BTreeMap::new(), now: 5, ended: Vec::new(), late: if bounded { 2300 } else { 200 } };
     let thresholds = &Thresholds::DEFAULT;
     for (number, step) in steps.iter().enumerate() {
         let mut written = None;

@@ -34,14 +34,14 @@ pub(crate) fn begin(own_limit: Option<usize>) -> Option<usize> {
     TREE.store(core::ptr::from_ref(tree).cast_mut(), Ordering::Relaxed);
     become_member(share, member);
     OWN_LIMIT.store(own, Ordering::Relaxed);
-    ledger::share_limit(Some(&SOURCE));
+    ledger::share_limit(Some(&SOURCE), live.saturating_sub(own));
     IS_SHARED.store(true, Ordering::Relaxed);
     Some(live.min(own) as usize)
 }
 
 /// Nothing is refused to this process for the tree's sake any more.
 pub(crate) fn leave() {
-    ledger::share_limit(None);
+    ledger::share_limit(None, 0);
     IS_SHARED.store(false, Ordering::Relaxed);
 }
 
@@ -130,6 +130,12 @@ pub(crate) fn forked(child: c_int) {
 pub(crate) fn after_fork_in_child() {
     let Some(tree) = tree().filter(|_| is_shared()) else { return };
     let reserved = ShareIndex(RESERVED.swap(NONE, Ordering::Relaxed));
+    if !tree.is_for(namespace()) {
+        // Here the others have other numbers, or none: what was reserved stays this process's as its parent knows it, and is
+        // all that it may have.
+        leave();
+        return TREE.store(null_mut(), Ordering::Relaxed);
+    }
     let child = Member { pid: pid(), started: started_of(pid()).unwrap_or(0), ..member() };
     let share = (reserved.0 != NONE)
         .then(|| tree.adopt(reserved, member(), thread(), child, ledger::share_bytes(), &Kernel))
@@ -266,7 +272,8 @@ impl System for Kernel {
             if tries < PATIENCE {
                 libc::sched_yield();
             } else {
-                libc::nanosleep(&pause, null_mut());
+                // The C library's own may end a thread that is cancelled.
+                libc::syscall(libc::SYS_nanosleep, &pause, null_mut::<libc::timespec>());
             }
         }
     }

@@ -33,6 +33,7 @@ impl<M: Memory> Shard<M> {
         if segment.generation() != generation || segment.used() == 0 {
             return;
         }
+        crate::entry::set_noted(self.log.bytes_mut(place), false);
         let entry = self.log.entry(place);
         let (deadline_ms, hash) = (self.deadline_ms(place, &entry), self.settings.hasher.hash_one(entry.key));
         let Some(slot) = self.index.find(hash, |found| found == place) else { return };
@@ -46,6 +47,10 @@ impl<M: Memory> Shard<M> {
 
     /// An entry is there, or its deadline is another: it is in the wheel if it ends soon, else its segment knows.
     pub(super) fn note_deadline(&mut self, place: Place, deadline_ms: u64, now_ms: u64) {
+        // Should it end sooner than the wheel has it, by so little it may be late.
+        if crate::entry::is_noted(self.log.bytes_mut(place)) {
+            return;
+        }
         let id = self.log.segment_of(place);
         let segment = self.log.segment_mut(id);
         let item = (place, segment.generation());
@@ -55,9 +60,15 @@ impl<M: Memory> Shard<M> {
         }
     }
 
-    /// False if there is no room, in the wheel or for more of it: then it is looked for again in its segment.
+    /// False if there is no room, in the wheel or for more of it: then it is looked for again in its segment, in the next
+    /// round.
     fn add_to_wheel(&mut self, now_ms: u64, deadline_ms: u64, item: Item) -> bool {
-        (self.wheel.has_room(deadline_ms) || self.has_room_for(1, 0)) && self.wheel.add(now_ms, deadline_ms, item)
+        let added =
+            (self.wheel.has_room(deadline_ms) || self.has_room_for(1, 0)) && self.wheel.add(now_ms, deadline_ms, item);
+        if added {
+            crate::entry::set_noted(self.log.bytes_mut(item.0), true);
+        }
+        added
     }
 
     /// Brings what ends soon into the wheel, of one segment that has any. Whether there may be others.
@@ -86,9 +97,16 @@ impl<M: Memory> Shard<M> {
         while let Some(entry) = self.log.entry_at(id, at) {
             if let Some(deadline) = entry.deadline {
                 let deadline_ms = deadline::decode(base_ms, deadline);
-                let item = (self.log.place(id, at), generation);
+                let place = self.log.place(id, at);
                 at += entry.size;
-                if deadline_ms > horizon_ms || !self.add_to_wheel(now_ms, deadline_ms, item) {
+                if deadline_ms <= now_ms {
+                    self.end(place, generation, now_ms);
+                    continue;
+                }
+                let is_noted = crate::entry::is_noted(self.log.bytes_mut(place));
+                if !is_noted
+                    && (deadline_ms > horizon_ms || !self.add_to_wheel(now_ms, deadline_ms, (place, generation)))
+                {
                     later_ms = later_ms.min(deadline_ms);
                 }
                 continue;

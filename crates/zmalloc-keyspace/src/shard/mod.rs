@@ -97,11 +97,13 @@ pub(crate) struct Shard<M: Memory> {
     beside_in: [usize; 2],
     settings: Settings,
     /// Uses, which are the clock of least recent use.
-    clock: u32,
+    uses: u64,
     random: u64,
     cleaning: Option<room::Cleaning>,
     /// Somebody had to go.
     is_evicting: bool,
+    /// Whoever is met goes, if he may.
+    is_forced: bool,
     /// The share of a segment that is to go, in `SHARES`.
     share: u32,
     /// There was nothing to be cleaned while so many bytes were not live.
@@ -128,10 +130,11 @@ impl<M: Memory> Shard<M> {
             wheel: Wheel::new(),
             beside: 0,
             beside_in: [0; 2],
-            clock: 0,
+            uses: 0,
             random: settings.hasher.hash_one(0) | 1,
             cleaning: None,
             is_evicting: false,
+            is_forced: false,
             share: room::SHARE,
             nothing_below: 0,
             ahead: 0,
@@ -267,8 +270,8 @@ impl<M: Memory> Shard<M> {
         let entry = self.log.entry(place);
         let (at, access) = (entry.access_at(), entry.access);
         let access = if policy.is_lru() {
-            self.clock = self.clock.wrapping_add(1);
-            self.clock
+            self.uses += 1;
+            self.clock()
         } else {
             let random = self.random();
             frequency::used(access, minute(now_ms()), random)
@@ -347,9 +350,13 @@ impl<M: Memory> Shard<M> {
     ) -> Result<(), NoRoom> {
         // What an allocator may round up; more is seen when it is there.
         let growth = value.len() + value.len() / 8 + self.longs.next_growth();
-        self.make_room(Queue::Small, 0, growth, now_ms)?;
+        self.make_room(self.first_queue(), 0, growth, now_ms)?;
         let mut long = VecIn::new_in(Counted::new());
-        long.try_reserve_exact(value.len()).map_err(|_| NoRoom)?;
+        if long.try_reserve_exact(value.len()).is_err() {
+            // There is no memory: others go for it.
+            self.shrink_to(self.used().saturating_sub(2 * value.len()), now_ms);
+            long.try_reserve_exact(value.len()).map_err(|_| NoRoom)?;
+        }
         long.extend_from_slice(value);
         let charged = long.allocator().charged_size();
         let number = self.longs.insert(long).map_err(|_| NoRoom)?;
@@ -379,10 +386,17 @@ impl<M: Memory> Shard<M> {
         }
         let queue = match before {
             Some((_, place)) => self.queue_of(place),
-            None if self.settings.policy != Policy::S3Fifo || self.ghost.take(hash) => Queue::Main,
-            None => Queue::Small,
+            None if self.ghost.take(hash) => Queue::Main,
+            None => self.first_queue(),
         };
-        let access = self.first_access(now_ms);
+        let access = match before {
+            // What it was used counts on.
+            Some((_, place)) if self.settings.policy.is_lfu() => {
+                let (access, random) = (self.log.entry(place).access, self.random());
+                Some(frequency::used(access, minute(now_ms), random))
+            }
+            _ => self.first_access(now_ms),
+        };
         let sized = NewEntry { form, key, value, deadline: deadline_ms.map(|_| 0), access };
         self.make_room(queue, sized.size(), 0, now_ms)?;
         let deadline = deadline_ms.map(|deadline_ms| deadline::encode(self.log.open_base_ms(queue), deadline_ms));
@@ -423,6 +437,11 @@ impl<M: Memory> Shard<M> {
         Ok(())
     }
 
+    /// The queue of what is new.
+    fn first_queue(&self) -> Queue {
+        if self.settings.policy == Policy::S3Fifo { Queue::Small } else { Queue::Main }
+    }
+
     /// The slot of a key that is in the table, not of the entry that was just written for it.
     fn find_but(&self, hash: u64, key: &[u8], new: Place) -> Option<Slot> {
         self.index.find(hash, |place| place != new && self.log.entry(place).key == key)
@@ -436,6 +455,8 @@ impl<M: Memory> Shard<M> {
             && entry.form == Form::Bytes
             && entry.value.len() == value.len()
             && entry.deadline.is_some() == deadline_ms.is_some();
+        let fits = fits && deadline_ms.is_none_or(|deadline_ms| self.may_write_deadline(place, deadline_ms));
+        let entry = self.log.entry(place);
         if fits {
             let at = entry.value_at();
             self.log.bytes_mut(place)[at..at + value.len()].copy_from_slice(value);
@@ -446,10 +467,15 @@ impl<M: Memory> Shard<M> {
         fits
     }
 
+    /// One step for 16 uses: it comes round after so many that nothing is from the turn before.
+    fn clock(&self) -> u32 {
+        (self.uses >> 4) as u32
+    }
+
     fn first_access(&mut self, now_ms: u64) -> Option<u32> {
         if self.settings.policy.is_lru() {
-            self.clock = self.clock.wrapping_add(1);
-            return Some(self.clock);
+            self.uses += 1;
+            return Some(self.clock());
         }
         self.settings.policy.is_lfu().then(|| frequency::new(minute(now_ms)))
     }
@@ -471,10 +497,14 @@ impl<M: Memory> Shard<M> {
         if entry.deadline.is_none() && deadline_ms.is_none() {
             return Ok(true);
         }
-        if let (Some(_), Some(deadline_ms)) = (entry.deadline, deadline_ms) {
+        let had_deadline = entry.deadline.is_some();
+        if let Some(deadline_ms) = deadline_ms
+            && self.may_write_deadline(place, deadline_ms)
+        {
             self.write_deadline(place, deadline_ms, now_ms);
             return Ok(true);
         }
+        let entry = self.log.entry(place);
         // The entry becomes longer or shorter. Its value, where that lies beside it, keeps its number.
         let (form, value) = (entry.form, entry.value.to_vec());
         let access = self.settings.policy.has_access().then_some(entry.access);
@@ -487,14 +517,19 @@ impl<M: Memory> Shard<M> {
         let place = self.log.append(queue, &NewEntry { deadline, ..sized });
         self.log.bury(old);
         self.index.set_place(slot, place);
-        match deadline_ms {
-            Some(deadline_ms) => {
-                self.volatile += 1;
-                self.note_deadline(place, deadline_ms, now_ms);
-            }
-            None => self.volatile -= 1,
+        self.volatile += usize::from(deadline_ms.is_some());
+        self.volatile -= usize::from(had_deadline);
+        if let Some(deadline_ms) = deadline_ms {
+            self.note_deadline(place, deadline_ms, now_ms);
         }
         Ok(true)
+    }
+
+    /// Whether a deadline can be written over that of an entry: the wheel has an entry once at most, and not too late.
+    fn may_write_deadline(&mut self, place: Place, deadline_ms: u64) -> bool {
+        let is_noted = crate::entry::is_noted(self.log.bytes_mut(place));
+        let before_ms = self.deadline_ms(place, &self.log.entry(place));
+        before_ms.is_some_and(|before_ms| !is_noted || before_ms <= deadline_ms)
     }
 
     fn write_deadline(&mut self, place: Place, deadline_ms: u64, now_ms: u64) {
@@ -533,7 +568,8 @@ impl<M: Memory> Shard<M> {
             Why::Evicted => self.counters.evicted += 1,
             Why::Expired => self.counters.expired += 1,
         }
-        self.index.remove(slot);
+        let (log, hasher) = (&self.log, &self.settings.hasher);
+        self.index.remove(slot, |place| hasher.hash_one(log.entry(place).key));
         self.log.bury(place);
         if let Some((form, number)) = beside {
             self.drop_beside(form, number);

@@ -109,7 +109,7 @@ impl<M: Memory> Shard<M> {
         now_ms: u64,
     ) -> Result<(), NoRoom> {
         let charged = object.charged_size();
-        self.make_room(Queue::Small, 0, charged + self.objects.next_growth(), now_ms)?;
+        self.make_room(self.first_queue(), 0, charged + self.objects.next_growth(), now_ms)?;
         let number = self.objects.insert(Some(object)).map_err(|_| NoRoom)?;
         self.beside += charged;
         let stored = self.store(hash, (Form::Object, key, &number.to_le_bytes()), deadline_ms, now_ms);

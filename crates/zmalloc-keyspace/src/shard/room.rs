@@ -15,6 +15,8 @@ use zmalloc_values::Memory;
 const PACE: usize = 12;
 /// And so many more at least.
 const PACE_MIN: usize = 512;
+/// Segments that are cleaned for one call before whoever comes goes.
+const PATIENCE: usize = 3;
 /// From so few free segments on they are made before they are needed.
 const AHEAD: usize = 3;
 /// How many entries are asked how much they are worth.
@@ -40,6 +42,8 @@ pub(super) struct Cleaning {
     way: Way,
     /// Bytes that stayed.
     kept: usize,
+    /// Something went.
+    went: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,7 +104,9 @@ impl<M: Memory> Shard<M> {
         self.expire(now_ms);
         let ghost = self.ghost_wanted();
         if !self.has_room_for(AHEAD, ghost) {
-            self.clean(bytes * PACE + PACE_MIN, now_ms);
+            // The nearer, the faster.
+            let pace = if self.has_room_for(AHEAD - 1, 0) { PACE } else { 4 * PACE };
+            self.clean(bytes * pace + PACE_MIN, now_ms);
         } else if ghost > 0 {
             self.ghost.fit(self.index.len());
         }
@@ -119,33 +125,42 @@ impl<M: Memory> Shard<M> {
         if (8 * self.segment_charge()).saturating_add(beside) > self.settings.limit {
             return Err(NoRoom);
         }
-        // Each makes a segment free, or has less to be moved the next time.
-        let mut tries = 8 * (self.log.held(Queue::Small) + self.log.held(Queue::Main)) + 64;
-        loop {
+        let mut tries = self.tries();
+        for cleaned in 0.. {
             // One more is for those that are moved.
-            let is_open = self.log.has_room(queue, size);
+            let is_open = self.log.has_room(queue, size, now_ms);
             if self.has_room_for(if is_open { 1 } else { 2 }, beside) {
                 if is_open {
                     return Ok(());
                 }
-                if size > self.log.segment_bytes() || !self.log.open(queue, now_ms) {
-                    return Err(NoRoom);
+                if self.log.open(queue, now_ms) {
+                    continue;
                 }
-                continue;
+                // There is no memory: that of a segment which is cleaned is taken again.
             }
             if self.log.spares() > AHEAD - 1 && self.log.drop_spare() {
                 continue;
             }
-            if tries == 0 || self.clean(usize::MAX, now_ms) == Progress::None {
+            // Where the first few gave nothing, as all in them is in use, whoever comes next goes: nobody waits longer.
+            self.is_forced = cleaned >= PATIENCE;
+            let progress = self.clean(usize::MAX, now_ms);
+            self.is_forced = false;
+            if tries == 0 || progress == Progress::None {
                 return Err(NoRoom);
             }
             tries -= 1;
         }
+        Err(NoRoom)
+    }
+
+    /// How many segments are cleaned at most for one call: each is one more that is free, or has less in it.
+    fn tries(&self) -> usize {
+        8 * (self.log.held(Queue::Small) + self.log.held(Queue::Main)) + 64
     }
 
     /// Evicts until it has so many bytes at most, as far as that is possible.
     pub(crate) fn shrink_to(&mut self, bytes: usize, now_ms: u64) {
-        let mut tries = 8 * (self.log.held(Queue::Small) + self.log.held(Queue::Main)) + 64;
+        let mut tries = self.tries();
         while self.used() > bytes {
             if self.log.drop_spare() {
                 continue;
@@ -169,39 +184,57 @@ impl<M: Memory> Shard<M> {
         let Some(mut cleaning) = self.cleaning.take().or_else(|| self.choose(now_ms)) else { return Progress::None };
         loop {
             let Some(entry) = self.log.entry_at(cleaning.segment, cleaning.at) else {
-                let used = self.log.segment(cleaning.segment).used();
-                self.adapt(&cleaning, used);
-                self.log.release(cleaning.segment);
-                return Progress::Done;
+                return self.finish(&cleaning);
             };
             let size = entry.size;
-            if size > bytes {
+            // One at least.
+            if bytes == 0 {
                 self.cleaning = Some(cleaning);
                 return Progress::More;
             }
-            bytes -= size;
+            bytes = bytes.saturating_sub(size);
             let place = self.log.place(cleaning.segment, cleaning.at);
             let slot = self.index.find(self.settings.hasher.hash_one(entry.key), |found| found == place);
             // Otherwise it was taken out, or is elsewhere by now.
             if let Some(slot) = slot {
-                match self.look_at(slot, place, cleaning.way, now_ms) {
-                    Verdict::Goes(why) => self.take_out(slot, why),
+                let verdict = match self.look_at(slot, place, cleaning.way, now_ms) {
+                    Verdict::Stays(..) if self.is_forced && self.may_go(place) => Verdict::Goes(Why::Evicted),
+                    verdict => verdict,
+                };
+                let mut goes = None;
+                match verdict {
+                    Verdict::Goes(why) => goes = Some(why),
                     Verdict::Stays(queue, uses) => {
+                        cleaning.kept += size;
                         if self.move_to(queue, place, slot, now_ms) {
                             self.index.set_uses(slot, uses);
-                            cleaning.kept += size;
                         } else if self.may_go(place) {
-                            self.take_out(slot, Why::Evicted);
-                        } else {
-                            // Nothing can be moved: as it is now, it stays.
-                            self.log.put_back(cleaning.segment);
-                            return Progress::None;
+                            goes = Some(Why::Evicted);
                         }
+                        // Otherwise it stays where it is.
                     }
+                }
+                if let Some(why) = goes {
+                    cleaning.went = true;
+                    self.take_out(slot, why);
                 }
             }
             cleaning.at += size;
         }
+    }
+
+    /// All of a segment was looked at.
+    fn finish(&mut self, cleaning: &Cleaning) -> Progress {
+        let segment = self.log.segment(cleaning.segment);
+        let (used, live) = (segment.used(), segment.live());
+        self.adapt(cleaning, used);
+        if live == 0 {
+            self.log.release(cleaning.segment);
+            return Progress::Done;
+        }
+        // What could not be moved is there still.
+        self.log.put_back(cleaning.segment);
+        if cleaning.went { Progress::Done } else { Progress::None }
     }
 
     /// What becomes of an entry that is there.
@@ -245,7 +278,9 @@ impl<M: Memory> Shard<M> {
         let entry = self.log.entry(place);
         let (size, deadline_ms) = (entry.size, self.deadline_ms(place, &entry));
         let (from, beside) = (self.queue_of(place), self.beside_of(&entry));
-        if !self.log.has_room(queue, size) && !(self.has_bytes_for(1, 0) && self.log.open(queue, now_ms)) {
+        // Where it has more than it may already, as that was lowered or an object grew, it is less soon.
+        let may_open = self.has_bytes_for(1, 0) || self.used() > self.settings.limit;
+        if !self.log.has_room(queue, size, now_ms) && !(may_open && self.log.open(queue, now_ms)) {
             return false;
         }
         let base_ms = self.log.open_base_ms(queue);
@@ -265,14 +300,17 @@ impl<M: Memory> Shard<M> {
 
     /// The segment that is cleaned next, and how.
     fn choose(&mut self, now_ms: u64) -> Option<Cleaning> {
-        let (charged, live) = (self.log.charged(), self.log.live());
-        let not_live = charged.saturating_sub(live);
-        let segment = |segment: u32, way: Way| Some(Cleaning { segment, at: 0, way, kept: 0 });
+        let policy = self.settings.policy;
+        let some_may_go = policy != Policy::NoEviction && (!policy.is_volatile() || self.volatile > 0);
+        let not_live = self.log.charged().saturating_sub(self.log.live());
+        if !some_may_go && not_live < self.nothing_below {
+            return None;
+        }
+        let segment = |segment: u32, way: Way| Some(Cleaning { segment, at: 0, way, kept: 0, went: false });
         // What is half empty costs less than what it gives.
         if let Some(sparse) = self.log.take_sparsest(self.log.segment_bytes() / 2) {
             return segment(sparse, Way::Compact);
         }
-        let policy = self.settings.policy;
         if policy == Policy::S3Fifo {
             self.is_evicting = true;
             let bytes_in = |queue| self.log.held(queue) * self.log.segment_bytes() + self.beside_in[queue as usize];
@@ -281,16 +319,12 @@ impl<M: Memory> Shard<M> {
                 if small * 10 > small + main { [Queue::Small, Queue::Main] } else { [Queue::Main, Queue::Small] };
             return segment(order.into_iter().find_map(|queue| self.oldest(queue))?, Way::Fifo);
         }
-        let some_may_go = policy != Policy::NoEviction && (!policy.is_volatile() || self.volatile > 0);
         if some_may_go && self.index.len() > 0 {
             let badness = self.threshold(now_ms);
-            let threshold = Threshold { badness, clock: self.clock, now_ms };
+            let threshold = Threshold { badness, clock: self.clock(), now_ms };
             return segment(self.worst(threshold)?, Way::Threshold(threshold));
         }
         // Nobody may go: what can be had is what is not live, if that is enough to be worth it.
-        if not_live < self.nothing_below {
-            return None;
-        }
         let most = self.log.segment_bytes() - self.log.segment_bytes() / 16;
         let sparse = self.log.take_sparsest(most);
         if sparse.is_none() {
@@ -380,7 +414,7 @@ impl<M: Memory> Shard<M> {
                 }
             }
         }
-        let mut badness = sample.map(|(access, deadline_ms)| self.badness(access, deadline_ms, (self.clock, now_ms)));
+        let mut badness = sample.map(|(access, deadline_ms)| self.badness(access, deadline_ms, (self.clock(), now_ms)));
         let badness = &mut badness[..taken];
         badness.sort_unstable();
         let stay = taken - (taken * self.share as usize).div_ceil(SHARES as usize);

@@ -24,9 +24,9 @@ static SOURCE: AtomicPtr<Source> = AtomicPtr::new(core::ptr::null_mut());
 /// What this process has of the source beyond its limit, which was set below what it used then. With the lock held.
 static BEYOND: AtomicU64 = AtomicU64::new(0);
 
-/// Has the limit be a share of a source, or no longer.
-pub fn share_limit(source: Option<&'static Source>) {
-    BEYOND.store(0, Ordering::Relaxed);
+/// Has the limit be a share of a source, from which so much more was had than the limit will be; or no longer.
+pub fn share_limit(source: Option<&'static Source>, beyond: u64) {
+    BEYOND.store(beyond, Ordering::Relaxed);
     let source = source.map_or(core::ptr::null_mut(), |source| core::ptr::from_ref(source).cast_mut());
     SOURCE.store(source, Ordering::Release);
 }

@@ -73,9 +73,9 @@ pub struct Member {
 }
 
 impl Member {
-    /// In one word, so that it is there as soon as the lock is taken: the number, and as much of the start as there is room.
+    /// In one word, so that it is there as soon as the lock is taken: the number, and as much of the rest as there is room for.
     const fn as_holder(self) -> u64 {
-        self.started << 32 | self.pid as u64
+        (self.program & 0xffff) << 48 | (self.started & 0xffff) << 32 | self.pid as u64
     }
 }
 
@@ -96,22 +96,26 @@ pub enum Seen {
 }
 
 impl Seen {
-    /// Whether what is known of a process's start tells that it is not this one.
-    fn started_otherwise(self, is_same: impl Fn(u64) -> bool) -> bool {
+    /// Whether it is known not to be this member any more: it ended, or became another program, which knows of no change that
+    /// it is in the midst of.
+    fn is_no_longer(self, member: Member) -> bool {
+        let differ = |seen: u64, known: u64| ![seen, known].contains(&0) && seen != known;
         match self {
             Seen::Gone => true,
-            Seen::Runs { started, .. } => !is_same(started),
+            Seen::Runs { started, program } => differ(started, member.started) || differ(program, member.program),
             Seen::Unknown => false,
         }
     }
 
-    /// Whether it is known not to be this member any more.
-    fn is_no_longer(self, member: Member) -> bool {
-        let became_another = match self {
-            Seen::Runs { program, .. } => ![program, member.program].contains(&0) && program != member.program,
-            _ => false,
+    /// The same of the lock's holder, of whom less is known.
+    fn is_no_longer_holder(self, holder: u64) -> bool {
+        let part = |of: u64| of & 0xffff;
+        let seen = match self {
+            Seen::Runs { started, program } => Seen::Runs { started: part(started), program: part(program) },
+            other => other,
         };
-        became_another || self.started_otherwise(|started| [0, started].contains(&member.started))
+        let member = Member { pid: pid_of(holder), started: part(holder >> 32), program: part(holder >> 48) };
+        seen.is_no_longer(member)
     }
 }
 
@@ -197,6 +201,10 @@ impl TreeBudget {
     pub fn take(&self, own: ShareIndex, member: Member, wanted: u64, most: u64, system: &impl System) -> u64 {
         let Some(share) = self.share(own).filter(|_| wanted <= most) else { return 0 };
         let take = || {
+            // It was given to another, by somebody who could not see this process.
+            if !share.is_of(member.pid) {
+                return None;
+            }
             // Those that it is about to fork will have as much.
             let forked = || self.used().filter(|share| share.is_of(member.pid) && share.is_forked());
             let count = forked().count() as u64;
@@ -223,7 +231,11 @@ impl TreeBudget {
     /// Gives bytes of a process's share back.
     pub fn give_back(&self, own: ShareIndex, member: Member, bytes: u64, system: &impl System) {
         let Some(share) = self.share(own) else { return };
-        self.with_lock(member, system, || share.bytes.store(share.bytes().saturating_sub(bytes), Ordering::Relaxed));
+        self.with_lock(member, system, || {
+            if share.is_of(member.pid) {
+                share.bytes.store(share.bytes().saturating_sub(bytes), Ordering::Relaxed);
+            }
+        });
     }
 
     /// For a process that is about to be forked by this thread: as much as its parent has. `None` if there is not so much,
@@ -397,11 +409,8 @@ impl TreeBudget {
                 }
             }
             tries += 1;
-            if tries.is_multiple_of(PATIENCE) {
-                let is_holder = |started: u64| holder >> 32 == 0 || started << 32 == holder >> 32 << 32;
-                if system.look_at(pid_of(holder)).started_otherwise(is_holder) {
-                    let _ = self.holder.compare_exchange(holder, 0, Ordering::Relaxed, Ordering::Relaxed);
-                }
+            if tries.is_multiple_of(PATIENCE) && system.look_at(pid_of(holder)).is_no_longer_holder(holder) {
+                let _ = self.holder.compare_exchange(holder, 0, Ordering::Relaxed, Ordering::Relaxed);
             }
             system.relax(tries);
         }
@@ -568,9 +577,10 @@ mod tests {
 
     #[test]
     fn a_lock_of_the_dead_is_taken_over() {
-        let dead = Member { pid: 99, started: 5 << 32 | 3, program: 0 };
-        let of_another = |started| Seen::Runs { started, program: 0 };
-        for (holder, seen) in [(dead, Seen::Gone), (dead, of_another(4)), (A, Seen::Unknown)] {
+        let dead = Member { pid: 99, started: 5 << 16 | 3, program: 7 };
+        let another = Seen::Runs { started: 5 << 16 | 4, program: 7 };
+        let another_program = Seen::Runs { started: 5 << 16 | 3, program: 8 };
+        for (holder, seen) in [(dead, Seen::Gone), (dead, another), (dead, another_program), (A, Seen::Unknown)] {
             let (system, budget) = (Model::default(), budget(1 << 20));
             budget.holder.store(holder.as_holder(), Ordering::Relaxed);
             system.set(dead.pid, seen);
@@ -582,7 +592,7 @@ mod tests {
     #[should_panic(expected = "waits for ever")]
     fn a_lock_of_one_who_runs_is_waited_for() {
         let (system, budget) = (Model::default(), budget(1 << 20));
-        let holder = Member { pid: 99, started: 5 << 32 | 3, program: 0 };
+        let holder = Member { pid: 99, started: 5 << 16 | 3, program: 0 };
         budget.holder.store(holder.as_holder(), Ordering::Relaxed);
         system.set(holder.pid, Seen::Runs { started: holder.started, program: 1 });
         budget.begin(A, 0, &system);
