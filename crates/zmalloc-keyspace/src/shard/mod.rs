@@ -100,8 +100,8 @@ pub(crate) struct Shard<M: Memory> {
     uses: u64,
     random: u64,
     cleaning: Option<room::Cleaning>,
-    /// Somebody had to go.
-    is_evicting: bool,
+    /// It has more than it may, or no room to move anything in, until enough has gone.
+    is_trimming: bool,
     /// Whoever is met goes, if he may.
     is_forced: bool,
     /// The share of a segment that is to go, in `SHARES`.
@@ -126,14 +126,14 @@ impl<M: Memory> Shard<M> {
             log: Log::new(settings.segment_bytes, settings.policy.has_access()),
             longs: Slab::new(),
             objects: Slab::new(),
-            ghost: Ghost::new(),
+            ghost: Ghost::new((settings.segment_bytes / 8).clamp(1 << 10, 16 << 10)),
             wheel: Wheel::new(),
             beside: 0,
             beside_in: [0; 2],
             uses: 0,
             random: settings.hasher.hash_one(0) | 1,
             cleaning: None,
-            is_evicting: false,
+            is_trimming: false,
             is_forced: false,
             share: room::SHARE,
             nothing_below: 0,
@@ -455,7 +455,7 @@ impl<M: Memory> Shard<M> {
             && entry.form == Form::Bytes
             && entry.value.len() == value.len()
             && entry.deadline.is_some() == deadline_ms.is_some();
-        let fits = fits && deadline_ms.is_none_or(|deadline_ms| self.may_write_deadline(place, deadline_ms));
+        let fits = fits && deadline_ms.is_none_or(|deadline_ms| self.may_write_deadline(place, deadline_ms, now_ms));
         let entry = self.log.entry(place);
         if fits {
             let at = entry.value_at();
@@ -499,7 +499,7 @@ impl<M: Memory> Shard<M> {
         }
         let had_deadline = entry.deadline.is_some();
         if let Some(deadline_ms) = deadline_ms
-            && self.may_write_deadline(place, deadline_ms)
+            && self.may_write_deadline(place, deadline_ms, now_ms)
         {
             self.write_deadline(place, deadline_ms, now_ms);
             return Ok(true);
@@ -525,8 +525,14 @@ impl<M: Memory> Shard<M> {
         Ok(true)
     }
 
-    /// Whether a deadline can be written over that of an entry: the wheel has an entry once at most, and not too late.
-    fn may_write_deadline(&mut self, place: Place, deadline_ms: u64) -> bool {
+    /// Whether a deadline can be written over that of an entry: the wheel has an entry once at most, and not too late; and it
+    /// is told as exactly as in a new segment.
+    fn may_write_deadline(&mut self, place: Place, deadline_ms: u64, now_ms: u64) -> bool {
+        let base_ms = self.log.segment(self.log.segment_of(place)).base_ms();
+        let is_exact = deadline::decode(base_ms, deadline::encode(base_ms, deadline_ms)) == deadline_ms;
+        if !is_exact && now_ms.saturating_sub(base_ms) >= deadline::NEAR_MS {
+            return false;
+        }
         let is_noted = crate::entry::is_noted(self.log.bytes_mut(place));
         let before_ms = self.deadline_ms(place, &self.log.entry(place));
         before_ms.is_some_and(|before_ms| !is_noted || before_ms <= deadline_ms)

@@ -92,7 +92,7 @@ impl<M: Memory> Shard<M> {
                     if let Some((slot, place)) = self.find_live(hash, key, || now_ms) {
                         self.note_use(slot, place, || now_ms);
                     }
-                    self.shrink_to(self.settings.limit, now_ms);
+                    self.trim(now_ms);
                     Ok(())
                 }
                 None => self.add_object(hash, key, object, deadline_ms, now_ms),

@@ -16,7 +16,7 @@ const PACE: usize = 12;
 /// And so many more at least.
 const PACE_MIN: usize = 512;
 /// Segments that are cleaned for one call before whoever comes goes.
-const PATIENCE: usize = 3;
+const PATIENCE: usize = 1;
 /// From so few free segments on they are made before they are needed.
 const AHEAD: usize = 3;
 /// How many entries are asked how much they are worth.
@@ -102,21 +102,11 @@ impl<M: Memory> Shard<M> {
     /// What is done with each write: whatever has ended is taken out, and segments that will be needed are made free.
     pub(super) fn keep_up(&mut self, bytes: usize, now_ms: u64) {
         self.expire(now_ms);
-        let ghost = self.ghost_wanted();
-        if !self.has_room_for(AHEAD, ghost) {
+        if !self.has_room_for(AHEAD, 0) {
             // The nearer, the faster.
             let pace = if self.has_room_for(AHEAD - 1, 0) { PACE } else { 4 * PACE };
             self.clean(bytes * pace + PACE_MIN, now_ms);
-        } else if ghost > 0 {
-            self.ghost.fit(self.index.len());
         }
-    }
-
-    /// Bytes for those that are to be remembered, if they are not there: once somebody has to go.
-    fn ghost_wanted(&self) -> usize {
-        let wanted = self.is_evicting && self.settings.policy == Policy::S3Fifo;
-        let bytes = if wanted { self.ghost.growth_for(self.index.len()).unwrap_or(0) } else { 0 };
-        bytes + bytes / 8
     }
 
     /// Makes room for an entry in what is open of a queue, and for bytes beside it.
@@ -176,7 +166,20 @@ impl<M: Memory> Shard<M> {
     pub(crate) fn set_limit(&mut self, limit: usize, now_ms: u64) {
         self.settings.limit = limit;
         self.nothing_below = 0;
-        self.shrink_to(limit, now_ms);
+        if self.used() > limit {
+            self.ghost.forget();
+        }
+        self.trim(now_ms);
+    }
+
+    /// Evicts what is more than it may have, and so much that there is room to move others in. Meanwhile it may have a segment
+    /// more.
+    pub(super) fn trim(&mut self, now_ms: u64) {
+        if self.used() > self.settings.limit {
+            self.is_trimming = true;
+            self.shrink_to(self.settings.limit.saturating_sub(2 * self.segment_charge()), now_ms);
+            self.is_trimming = false;
+        }
     }
 
     /// Cleans so many bytes of a segment, or until it is empty.
@@ -251,7 +254,8 @@ impl<M: Memory> Shard<M> {
             (Way::Fifo, Queue::Small) if uses > 1 => Verdict::Stays(Queue::Main, 0),
             (Way::Fifo, Queue::Small) => {
                 let hash = self.settings.hasher.hash_one(entry.key);
-                self.ghost.add(hash);
+                let may_grow = self.has_room_for(1, self.ghost.chunk_bytes());
+                self.ghost.add(hash, may_grow);
                 Verdict::Goes(Why::Evicted)
             }
             (Way::Fifo, Queue::Main) if uses > 0 => Verdict::Stays(Queue::Main, uses - 1),
@@ -278,8 +282,7 @@ impl<M: Memory> Shard<M> {
         let entry = self.log.entry(place);
         let (size, deadline_ms) = (entry.size, self.deadline_ms(place, &entry));
         let (from, beside) = (self.queue_of(place), self.beside_of(&entry));
-        // Where it has more than it may already, as that was lowered or an object grew, it is less soon.
-        let may_open = self.has_bytes_for(1, 0) || self.used() > self.settings.limit;
+        let may_open = self.is_trimming || self.has_bytes_for(1, 0);
         if !self.log.has_room(queue, size, now_ms) && !(may_open && self.log.open(queue, now_ms)) {
             return false;
         }
@@ -312,7 +315,7 @@ impl<M: Memory> Shard<M> {
             return segment(sparse, Way::Compact);
         }
         if policy == Policy::S3Fifo {
-            self.is_evicting = true;
+            self.ghost.fit(self.index.len());
             let bytes_in = |queue| self.log.held(queue) * self.log.segment_bytes() + self.beside_in[queue as usize];
             let [small, main] = [Queue::Small, Queue::Main].map(bytes_in);
             let order =
