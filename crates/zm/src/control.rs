@@ -5,7 +5,8 @@
 
 use crate::collect::Liveness;
 use crate::error::Error;
-use crate::run::{Outcome, RECORD_REFUSED, RECORD_REQUEST, is_stopped};
+use crate::format;
+use crate::run::{Outcome, RECORD_REFUSED, RECORD_REQUEST, is_stopped, set_tree_limit};
 use crate::watch::{self, Candidate, Kind, Places};
 use clap::Args;
 use std::fs::{self, File, OpenOptions};
@@ -29,8 +30,8 @@ pub struct Set {
     #[arg(value_name = "PID")]
     pub pid: u32,
 
-    /// `limit=SIZE` for its hard limit, like 512M, or `limit=none`; `record=FILE` to keep the last minutes of its run from
-    /// now on, as `zm run --record` does
+    /// `limit=SIZE` for its hard limit, like 512M, or `limit=none`; `limit-tree=SIZE` for that of all processes of its run, if
+    /// they have one; `record=FILE` to keep the last minutes of its run from now on, as `zm run --record` does
     #[arg(value_name = "WHAT", required = true)]
     pub settings: Vec<Setting>,
 }
@@ -51,6 +52,7 @@ const SET_EXAMPLES: &str = "\
 Examples:
   zm set 4711 limit=512M
   zm set 4711 limit=none
+  zm set 4711 limit-tree=4G
   zm set 4711 record=box
 
 Exit status:
@@ -70,6 +72,8 @@ Exit status:
 pub enum Setting {
     /// The hard limit, or none.
     Limit(Option<u64>),
+    /// The limit of all processes of its run.
+    LimitTree(u64),
     /// Where to keep the last minutes.
     Record(PathBuf),
 }
@@ -81,8 +85,11 @@ impl FromStr for Setting {
         match text.split_once('=') {
             Some(("limit", "none")) => Ok(Setting::Limit(None)),
             Some(("limit", size)) => crate::quantity::bytes(size).map(|bytes| Setting::Limit(Some(bytes))),
+            Some(("limit-tree", size)) => crate::quantity::bytes(size).map(Setting::LimitTree),
             Some(("record", file)) if !file.is_empty() => Ok(Setting::Record(file.into())),
-            _ => Err(format!("`{text}` is nothing that can be set: say limit=512M, limit=none or record=FILE")),
+            _ => Err(format!(
+                "`{text}` is nothing that can be set: say limit=512M, limit=none, limit-tree=4G or record=FILE"
+            )),
         }
     }
 }
@@ -92,7 +99,18 @@ pub fn set(arguments: &Set) -> Result<Outcome, Error> {
     let ledger = Ledger::find(arguments.pid)?;
     for setting in &arguments.settings {
         match setting {
-            Setting::Limit(limit) => ledger.ask(Request { limit: Some(*limit), purge: false }, "the limit is set")?,
+            Setting::Limit(limit) => {
+                let used = ledger.used_bytes().filter(|used| limit.is_some_and(|limit| *used > limit));
+                let done = match used {
+                    Some(used) => &format!(
+                        "the limit is set, though {} are in use: until it has freed that much it is refused everything",
+                        format::bytes(used)
+                    ),
+                    None => "the limit is set",
+                };
+                ledger.ask(Request { limit: Some(*limit), purge: false }, done)?
+            }
+            Setting::LimitTree(limit) => ledger.set_tree_limit(*limit)?,
             Setting::Record(file) => ledger.record(file)?,
         }
     }
@@ -138,6 +156,12 @@ impl Ledger {
         }
         Err(match refused {
             Some((path, error)) => Error::Unfit(format!("{}: {}", path.display(), crate::error::reason(&error))),
+            // SAFETY: always succeeds.
+            None if watch::user_and_parent(pid)
+                .is_some_and(|(user, _)| ![user, 0].contains(&unsafe { libc::geteuid() })) =>
+            {
+                Error::Unfit(format!("process {pid} is another user's, who alone can change it"))
+            }
             None => Error::Unfit(format!(
                 "process {pid} is not under the ledger: start it by `zm run`, or have it call `Zmalloc::publish`"
             )),
@@ -207,14 +231,37 @@ impl Ledger {
         }
     }
 
-    /// Has the `zm run` above the process record.
-    fn record(&self, file: &Path) -> Result<(), Error> {
-        let session = self.path.parent().filter(|directory| {
+    /// What it uses, if that can be read.
+    fn used_bytes(&self) -> Option<u64> {
+        let file = self.file.try_clone().ok()?;
+        Some(match self.kind {
+            Kind::Segment => SegmentReader::open(file).ok()?.1.totals.live_bytes(),
+            Kind::Published => Reader::new(file).figures().ok()?.totals.live_bytes(),
+        })
+    }
+
+    /// The directory of the `zm run` above the process.
+    fn session(&self) -> Option<&Path> {
+        self.path.parent().filter(|directory| {
             let name = directory.file_name().and_then(|name| name.to_str());
             let zm = name.and_then(crate::session::parse_name);
             zm.is_some_and(|zm| Liveness::of(zm).is_alive())
-        });
-        let Some(session) = session else {
+        })
+    }
+
+    fn set_tree_limit(&self, bytes: u64) -> Result<(), Error> {
+        let set = self.session().map_or(Ok(false), |session| set_tree_limit(session, bytes));
+        if !set.map_err(|error| Error::System("the tree's budget cannot be written", error))? {
+            let why = format!("the processes beside {} share no limit: start them by `zm run --limit-tree`", self.pid);
+            return Err(Error::Unfit(why));
+        }
+        let _ = writeln!(io::stderr(), "zm: process {} and those beside it: the limit of all of them is set", self.pid);
+        Ok(())
+    }
+
+    /// Has the `zm run` above the process record.
+    fn record(&self, file: &Path) -> Result<(), Error> {
+        let Some(session) = self.session() else {
             let why = format!("process {} has no `zm run` above it that could record", self.pid);
             return Err(Error::Unfit(why));
         };
@@ -235,6 +282,9 @@ impl Ledger {
                 return Err(Error::Unfit(format!("the `zm run` above process {} does not answer", self.pid)));
             }
             std::thread::sleep(Duration::from_millis(5));
+        }
+        if !session.exists() {
+            return Err(Error::Unfit(format!("process {} has ended meanwhile", self.pid)));
         }
         // What it could not do, it says there.
         let refused = session.join(RECORD_REFUSED);

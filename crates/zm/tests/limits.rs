@@ -357,6 +357,59 @@ fn what_a_process_may_not_have_any_more_goes_back_to_its_tree() {
 }
 
 #[test]
+fn a_trees_limit_is_raised_while_it_runs() {
+    let scratch = Scratch::new();
+    let (mut pair, child) = start_pair(&scratch, Path::new("none"));
+    assert_eq!((pair.act("b 60000000"), pair.act("a 60000000")), (true, false));
+    let (code, text) = say(&["set", &child, "limit-tree=200M"]);
+    assert!(code == Some(0) && text.contains("the limit of all of them is set"), "{text}");
+    assert!(pair.act("a 60000000"));
+    // Less than there is: nobody has more until enough is freed.
+    assert_eq!(say(&["set", &child, "limit-tree=100M"]).0, Some(0));
+    assert_eq!((pair.act("a 5000000"), pair.act("B"), pair.act("a 30000000")), (false, true, true));
+    assert_eq!(pair.end().0, Some(0));
+    let asked = Asked::start(&[], &scratch.compile("asking", ASKING, &[]));
+    let (code, text) = say(&["set", &asked.pid, "limit-tree=1G"]);
+    assert!(code == Some(125) && text.contains("share no limit: start them by `zm run --limit-tree`"), "{text}");
+    assert_eq!(asked.end().0, Some(0));
+}
+
+#[test]
+fn a_program_that_is_stopped_by_name_goes_on_by_name() {
+    let scratch = Scratch::new();
+    let mut asked = Asked::start(&[], &scratch.compile("asking", ASKING, &[]));
+    for signal in ["-STOP", "-CONT"] {
+        assert!(Command::new("kill").args([signal, &asked.pid]).status().unwrap().success());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(asked.can_have(1000));
+    assert_eq!(asked.end().0, Some(0));
+}
+
+#[test]
+fn what_a_limit_refused_that_was_set_later_is_told() {
+    let scratch = Scratch::new();
+    let export = scratch.path("run.json");
+    let program = scratch.compile("asking", ASKING, &[]);
+    let mut asked = Asked::start(&["--export-json", export.to_str().unwrap()], &program);
+    assert!(asked.can_have(30 << 20));
+    let (code, text) = say(&["set", &asked.pid, "limit=20M"]);
+    assert!(code == Some(0), "{text}");
+    // The first one has it look.
+    asked.can_have(100_000);
+    assert!(!asked.can_have(100_000) && !asked.can_have(100_000));
+    let (_, text) = say(&["set", &asked.pid, "limit=10M"]);
+    assert!(text.contains("is idle"), "{text}");
+    asked.can_have(100_000);
+    let pid = asked.pid.clone();
+    assert_eq!(asked.end().0, Some(0));
+    let json: Value = serde_json::from_slice(&std::fs::read(export).unwrap()).unwrap();
+    let remarks = json["remarks"].to_string();
+    assert!(remarks.contains(&format!("({pid}): the limit of 10.0 MiB, by `zm set`, refused 3 requests")), "{remarks}");
+    assert_eq!(json["processes"][0]["limit_set_bytes"], 10 << 20);
+}
+
+#[test]
 fn what_a_process_had_that_becomes_one_without_a_ledger_goes_back() {
     let scratch = Scratch::new();
     let other = scratch.compile("static", "#include <unistd.h>\nint main(void) { return pause(); }", &["-static"]);
@@ -423,7 +476,8 @@ fn at_a_limit_a_process_is_stopped_given_more_and_goes_on() {
     assert!(!asked.can_have(20 << 20));
     let (code, text) = asked.end();
     assert_eq!(code, Some(0));
-    assert!(text.contains(&format!("({pid}) is stopped, at its limit: `zm set {pid} limit=SIZE`")), "{text}");
+    let told = format!("({pid}) is stopped, at its limit. In another terminal, `zm set {pid} limit=SIZE` gives more");
+    assert!(text.contains(&told), "{text}");
 }
 
 #[test]

@@ -130,7 +130,7 @@ pub(crate) mod frequency {
     pub(crate) fn used(access: u32, minute: u32, random: u64) -> u32 {
         let count = count(access, minute);
         let rarity = u64::from(count.saturating_sub(FIRST)) * FACTOR + 1;
-        let rises = count < 255 && random % rarity == 0;
+        let rises = count < 255 && random.is_multiple_of(rarity);
         minute << 8 | (count + u32::from(rises))
     }
 }

@@ -81,7 +81,7 @@ impl Model {
 fn name(key: u16) -> Vec<u8> {
     let mut name = format!("key:{key:06}").into_bytes();
     // Some are long.
-    name.resize(name.len() + if key % 17 == 0 { 200 } else { 0 }, b'.');
+    name.resize(name.len() + if key.is_multiple_of(17) { 200 } else { 0 }, b'.');
     name
 }
 

@@ -37,9 +37,9 @@ impl Recorder {
         Ok(Recorder { file: made, started: Instant::now(), number: 0 })
     }
 
-    /// The program has started.
-    pub fn begin(&mut self, program: &[OsString], pid: u32) {
-        self.started = Instant::now();
+    /// The program has started, then.
+    pub fn begin(&mut self, program: &[OsString], pid: u32, started: Instant) {
+        self.started = started;
         let mut command: Vec<String> = program.iter().map(|argument| cut(&argument.to_string_lossy(), 200)).collect();
         command.truncate(20);
         let start = Start {
@@ -47,7 +47,9 @@ impl Recorder {
             command,
             zm_pid: std::process::id(),
             program_pid: pid,
-            started_seconds: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64()),
+            started_seconds: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0.0, |now| now.as_secs_f64() - started.elapsed().as_secs_f64()),
             boot_id: oom::boot_id(),
             memory_limit_bytes: zmalloc::process::memory_size().effective_bytes().map(|bytes| bytes as u64),
             counters: Counters::now(),
@@ -158,6 +160,14 @@ fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
             "it is there, and is no recording; name another file",
+        ));
+    }
+    // Until zm is gone, however it goes.
+    // SAFETY: an open file.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "another run is being recorded in it; name another file",
         ));
     }
     file.set_len(0)?;

@@ -106,6 +106,7 @@ pub struct Process {
     pub rss_end_bytes: Option<u64>,
     pub refusals: u64,
     pub refused_first_seconds: Option<f64>,
+    pub limit_set_bytes: Option<u64>,
     pub fragmentation_ratio: Option<f64>,
     pub size_classes: Vec<SizeClass>,
     pub published: Option<Published>,
@@ -197,6 +198,7 @@ impl Process {
             refused_first_seconds: snapshot
                 .refused_first_ns
                 .map(|refused| refused.saturating_sub(snapshot.started_ns) as f64 / 1e9),
+            limit_set_bytes: snapshot.limit_set.flatten(),
             fragmentation_ratio: fragmentation,
             size_classes: size_classes(&snapshot.details),
             published: image.published.as_ref().map(Published::new),
@@ -299,6 +301,7 @@ pub mod tests {
             rss_end_bytes: (ended == "exit").then_some(peak),
             refusals: 0,
             refused_first_seconds: None,
+            limit_set_bytes: None,
             fragmentation_ratio: Some(2.0),
             size_classes: vec![
                 SizeClass {

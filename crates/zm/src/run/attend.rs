@@ -15,10 +15,8 @@ pub trait Attend {
     /// Called now and then, with the program's pid: has the collector look, and says when to be called next.
     fn tick(&mut self, pid: u32, collector: &mut Collector) -> Duration;
 
-    /// The program was stopped by this signal: whether zm shall stop as well, so that a shell sees its job stopped.
-    fn stops_along(&mut self, _signal: i32) -> bool {
-        true
-    }
+    /// The program was stopped; zm may stop as well.
+    fn stopped(&mut self) {}
 
     /// The program has ended so, and this is what it left. Answers what was seen over time.
     fn end(&mut self, _outcome: Outcome, _collected: &Collected) -> Option<Timeline> {

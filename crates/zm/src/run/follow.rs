@@ -80,7 +80,7 @@ impl Follow {
             status: status.map(|what| Every { what, interval: STATUS_INTERVAL, at: now + STATUS_FIRST }),
             used_peak: 0,
             at_limit: (arguments.at_limit == AtLimit::Stop).then(|| Every {
-                what: Stopped::default(),
+                what: Stopped::new(arguments.limit_tree.is_some()),
                 interval: STATUS_INTERVAL,
                 at: now,
             }),
@@ -100,7 +100,7 @@ impl Follow {
         };
         match recorder {
             Ok(mut recorder) => {
-                recorder.begin(&run.program, run.pid);
+                recorder.begin(&run.program, run.pid, self.started);
                 let interval = self.timeline.as_ref().map_or(RECORD_INTERVAL, |every| every.interval);
                 self.recorder = Some(Every { what: recorder, interval, at: now });
             }
@@ -171,7 +171,7 @@ impl Attend for Follow {
         watch::allow_many_files();
         self.run = Some(Running { session: session.to_owned(), program: program.to_vec(), pid });
         if let Some(recorder) = &mut self.recorder {
-            recorder.what.begin(program, pid);
+            recorder.what.begin(program, pid, self.started);
         }
     }
 
@@ -193,12 +193,10 @@ impl Attend for Follow {
         next.saturating_duration_since(Instant::now())
     }
 
-    fn stops_along(&mut self, signal: i32) -> bool {
+    fn stopped(&mut self) {
         if let Some(status) = &mut self.status {
             status.what.hide();
         }
-        // What a limit stopped waits for somebody, who is told by us.
-        !(self.at_limit.is_some() && signal == libc::SIGSTOP)
     }
 
     fn end(&mut self, outcome: Outcome, collected: &Collected) -> Option<Timeline> {

@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use zmalloc::ledger::{AT_LIMIT_VARIABLE, LIMIT_MAPPED_VARIABLE, LIMIT_VARIABLE, TREE_BUDGET_FILE, TreeBudget};
 
@@ -34,6 +35,14 @@ impl Limits {
         }
     }
 
+    /// What is asked for limits where none is.
+    pub fn without_effect(&self) -> Option<&'static str> {
+        let is_asked = self.mapped || self.at_limit != AtLimit::Refuse;
+        (is_asked && self.each.is_none() && self.tree.is_none()).then_some(
+            "nothing is limited: --at-limit and --limit-mapped are for --limit, --limit-tree, and what `zm set` limits later",
+        )
+    }
+
     /// What the program's environment gets. What an outer zm set is not this one's.
     pub fn variables(&self) -> Vec<Change> {
         let at_limit = match self.at_limit {
@@ -55,7 +64,7 @@ impl Limits {
         let started_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
         let budget = Tree::create(session, bytes)
             .map_err(|error| Error::System("the tree's budget cannot be made in the session's directory", error))?;
-        Ok(Some(Tree { budget, bytes, started_ns }))
+        Ok(Some(Tree { budget, started_ns }))
     }
 
     /// Says what the limits refused.
@@ -63,12 +72,13 @@ impl Limits {
         if let Some(bytes) = self.each {
             report.limit_bytes = Some(bytes);
         }
-        report.at_limit = (self.each.is_some() || self.tree.is_some()).then_some(self.at_limit.name());
+        let refused = report.processes.iter().any(|process| process.refusals > 0);
+        report.at_limit = (self.each.is_some() || self.tree.is_some() || refused).then_some(self.at_limit.name());
         let (mut remarks, tree) = (Vec::new(), tree.map(Tree::seen));
         if let Some(tree) = &tree {
             remarks.push(tree_remark(tree, report));
         }
-        if self.each.is_some() || tree.is_some() {
+        if self.each.is_some() || tree.is_some() || refused {
             remarks.extend(self.process_remarks(report));
             if !report.not_counted.is_empty() {
                 remarks.push("the limit does not hold for what is not counted".to_owned());
@@ -86,6 +96,10 @@ impl Limits {
         let refused = report.processes.iter().filter(|process| process.refusals > 0);
         let remarks = refused.map(|process| {
             let (name, pid, count) = (process.name(), process.pid, process.refusals);
+            let limit = match process.limit_set_bytes {
+                Some(bytes) => format!("the limit of {}, by `zm set`,", format::bytes(bytes)),
+                None => limit.clone(),
+            };
             let requests =
                 if count == 1 { "a request".to_owned() } else { format!("{} requests", format::count(count)) };
             let first = process.refused_first_seconds.map_or(String::new(), |at| {
@@ -132,7 +146,6 @@ fn tree_remark(tree: &TreeLimit, report: &Report) -> String {
 /// The budget that all processes of a run share.
 pub struct Tree {
     budget: &'static TreeBudget,
-    bytes: u64,
     started_ns: u64,
 }
 
@@ -160,8 +173,29 @@ impl Tree {
             largest_pid: first.largest_pid,
             largest_bytes: first.largest,
         });
-        TreeLimit { bytes: self.bytes, refusals, refused_first }
+        TreeLimit { bytes: self.budget.bytes(), refusals, refused_first }
     }
+}
+
+/// Sets the budget that the processes of another zm's session share. False if they have none.
+pub fn set_tree_limit(session: &Path, bytes: u64) -> io::Result<bool> {
+    let mut options = OpenOptions::new();
+    let path = session.join(TREE_BUDGET_FILE);
+    let file = match options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() || file.metadata()?.len() < TreeBudget::BYTES as u64 {
+        return Err(io::Error::from(io::ErrorKind::InvalidData));
+    }
+    let budget = map(&file)?;
+    // Of this version, whatever its processes' numbers mean here.
+    let is_known = budget.is_for(fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino()));
+    if is_known {
+        budget.set_bytes(bytes);
+    }
+    Ok(is_known)
 }
 
 /// The file as it is in every process; for as long as zm runs.

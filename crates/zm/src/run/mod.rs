@@ -11,7 +11,7 @@ mod stopped;
 
 pub use follow::{RECORD_REFUSED, RECORD_REQUEST};
 pub use launch::{Change, Streams};
-pub use limits::Limits;
+pub use limits::{Limits, set_tree_limit};
 pub use signal::{Ended, Outcome};
 pub use stopped::is_stopped;
 
@@ -51,7 +51,11 @@ pub fn run(arguments: &Run, inherited: &Inherited) -> Result<Outcome, Error> {
         (arguments.export_openmetrics.as_deref(), open_metrics::write),
     ])?;
     let recorder = arguments.record.as_deref().map(Recorder::create).transpose()?;
-    let job = Job { limits: Limits::of(arguments), ..Job::counted(&arguments.program, &backend) };
+    let limits = Limits::of(arguments);
+    if let Some(remark) = limits.without_effect().filter(|_| !arguments.quiet) {
+        let _ = writeln!(std::io::stderr(), "zm: {remark}");
+    }
+    let job = Job { limits, ..Job::counted(&arguments.program, &backend) };
     let Observed { report, ended } = observe(&job, inherited, &mut Follow::new(arguments, recorder))?;
     let table_written = write_table(&report, arguments, table);
     exports.write(&report)?;

@@ -123,7 +123,9 @@ fn look(program: libc::pid_t, attend: &mut impl Attend) -> io::Result<Option<End
             }
             _ if libc::WIFSTOPPED(status) => {
                 let signal = libc::WSTOPSIG(status);
-                if attend.stops_along(signal) {
+                attend.stopped();
+                // By name, it alone was meant: whoever lets it go on would not think of zm.
+                if signal != libc::SIGSTOP {
                     stop_along(program, signal);
                 }
             }
@@ -158,9 +160,7 @@ fn stop_along(program: libc::pid_t, signal: libc::c_int) {
     unsafe {
         libc::raise(signal);
         libc::sigprocmask(libc::SIG_UNBLOCK, &set, null_mut());
-        if signal != libc::SIGSTOP {
-            libc::sigprocmask(libc::SIG_BLOCK, &set, null_mut());
-        }
+        libc::sigprocmask(libc::SIG_BLOCK, &set, null_mut());
         libc::kill(program, libc::SIGCONT);
     }
 }

@@ -283,7 +283,8 @@ impl<M: Memory> Shard<M> {
         let (size, deadline_ms) = (entry.size, self.deadline_ms(place, &entry));
         let (from, beside) = (self.queue_of(place), self.beside_of(&entry));
         let may_open = self.is_trimming || self.has_bytes_for(1, 0);
-        if !self.log.has_room(queue, size, now_ms) && !(may_open && self.log.open(queue, now_ms)) {
+        let has_room = self.log.has_room(queue, size, now_ms) || (may_open && self.log.open(queue, now_ms));
+        if !has_room {
             return false;
         }
         let base_ms = self.log.open_base_ms(queue);
@@ -349,7 +350,7 @@ impl<M: Memory> Shard<M> {
         let (mut worst, mut looked_at) = (None, 0);
         for _ in 0..8 * CANDIDATES {
             let segments = self.log.segments().len() as u64;
-            let id = ((self.random() >> 32) * segments >> 32) as u32;
+            let id = (((self.random() >> 32) * segments) >> 32) as u32;
             if !self.log.is_sealed(id) {
                 continue;
             }

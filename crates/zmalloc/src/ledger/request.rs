@@ -56,6 +56,15 @@ impl Request {
 }
 
 impl RequestCell {
+    /// What its limit was last set to, if it was: bytes, or `None` for none. Of a cell's bytes, as a file has them.
+    pub(super) fn limit_set(cell: &[u8]) -> Option<Option<u64>> {
+        let word = |at: usize| cell.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+        let at = offset_of!(RequestCell, limit_inverted);
+        let inverted = u64::from_ne_bytes(cell.get(at..at + 8)?.try_into().ok()?);
+        let done = word(offset_of!(RequestCell, done))?;
+        (done & LIMIT != 0).then(|| Some(!inverted).filter(|&bytes| bytes != u64::MAX))
+    }
+
     /// Whether something is asked: two loads.
     #[inline]
     pub fn is_asked(&self) -> bool {

@@ -313,6 +313,8 @@ pub struct Snapshot {
     pub refusals: u64,
     /// When it was refused the first one, in nanoseconds since 1970.
     pub refused_first_ns: Option<u64>,
+    /// What its limit was set to while it ran, by `zm set`, if it was: bytes, or `None` for none.
+    pub limit_set: Option<Option<u64>>,
     /// Threads that own a slot.
     pub threads: usize,
     /// Blocks and bytes by size class.
@@ -433,6 +435,10 @@ impl Snapshot {
             inherited_blocks: u64_in(offset_of!(Header, inherited_blocks))?,
             refusals: u64_in(offset_of!(Header, refusals))?,
             refused_first_ns: Some(u64_in(offset_of!(Header, refused_first_ns))?).filter(|&refused| refused != 0),
+            limit_set: bytes
+                .0
+                .get(offset_of!(Segment, header) + offset_of!(Header, request)..)
+                .and_then(RequestCell::limit_set),
             threads,
             details,
         })

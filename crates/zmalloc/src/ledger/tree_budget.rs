@@ -160,6 +160,11 @@ impl TreeBudget {
         self.magic.store(MAGIC, Ordering::Release);
     }
 
+    /// Sets the budget anew. Nobody gives back what he uses of a larger one.
+    pub fn set_bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Whether it is one that this version knows, and for processes of this namespace.
     pub fn is_for(&self, namespace: u64) -> bool {
         self.magic.load(Ordering::Acquire) == MAGIC
