@@ -17,7 +17,7 @@ const SHARD_MIN: usize = 4 << 20;
 /// Segments are as large as the shard has place for so many, within bounds.
 const SEGMENTS: usize = 128;
 const SEGMENT_BYTES_MIN: usize = 8 << 10;
-const SEGMENT_BYTES_MAX: usize = 128 << 10;
+const SEGMENT_BYTES_MAX: usize = 256 << 10;
 
 /// Makes a [`Keyspace`].
 pub struct Builder {

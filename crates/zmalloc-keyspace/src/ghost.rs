@@ -3,10 +3,12 @@
 use allocator_api2::vec::Vec as VecIn;
 use zmalloc_values::{Counted, Memory};
 
-/// Sets of four fingerprints of 16 bits, each in the order in which they came; in chunks, each of which is there once somebody is
-/// remembered in it.
+/// Sets of four fingerprints of 16 bits, each in the order in which they came; in chunks, which
+/// are there one after the other.
 pub(crate) struct Ghost<M: Memory> {
     chunks: VecIn<VecIn<u64, Counted<M>>, Counted<M>>,
+    /// How many of the chunks are there.
+    filled: usize,
     /// All sets, a power of two, or none.
     sets: usize,
     /// The power of two of sets in a chunk.
@@ -18,7 +20,7 @@ impl<M: Memory> Ghost<M> {
     /// With chunks of so many bytes, a power of two.
     pub(crate) fn new(chunk_bytes: usize) -> Self {
         let shift = (chunk_bytes / size_of::<u64>()).ilog2();
-        Ghost { chunks: VecIn::new_in(Counted::new()), sets: 0, shift, charged: 0 }
+        Ghost { chunks: VecIn::new_in(Counted::new()), filled: 0, sets: 0, shift, charged: 0 }
     }
 
     pub(crate) fn charged(&self) -> usize {
@@ -44,7 +46,7 @@ impl<M: Memory> Ghost<M> {
 
     /// Remembers nobody, and gives its memory back.
     pub(crate) fn forget(&mut self) {
-        (self.chunks, self.sets, self.charged) = (VecIn::new_in(Counted::new()), 0, 0);
+        (self.chunks, self.filled, self.sets, self.charged) = (VecIn::new_in(Counted::new()), 0, 0, 0);
     }
 
     /// A power of two of sets, told apart by bits that neither the bucket's number nor the shard's has all of.
@@ -53,18 +55,28 @@ impl<M: Memory> Ghost<M> {
         (set >> self.shift, set & ((1 << self.shift) - 1))
     }
 
-    /// Remembers a key, if there is memory or `may_grow`; who came first of its set is forgotten.
-    pub(crate) fn add(&mut self, hash: u64, may_grow: bool) {
-        let (chunk, set) = self.place_of(hash);
-        let Some(chunk) = self.chunks.get_mut(chunk) else { return };
-        if chunk.is_empty() {
-            if !may_grow || chunk.try_reserve_exact(1 << self.shift).is_err() {
-                return;
-            }
+    /// Whether it could remember more, with a chunk more.
+    pub(crate) fn is_short(&self) -> bool {
+        self.filled < self.chunks.len()
+    }
+
+    /// Has a chunk more, if there is memory.
+    pub(crate) fn grow(&mut self) {
+        if let Some(chunk) = self.chunks.get_mut(self.filled)
+            && chunk.try_reserve_exact(1 << self.shift).is_ok()
+        {
             chunk.resize(1 << self.shift, 0);
             self.charged += chunk.allocator().charged_size();
+            self.filled += 1;
         }
-        chunk[set] = chunk[set] << 16 | fingerprint(hash);
+    }
+
+    /// Remembers a key, if its chunk is there; who came first of its set is forgotten.
+    pub(crate) fn add(&mut self, hash: u64) {
+        let (chunk, set) = self.place_of(hash);
+        if let Some(set) = self.chunks.get_mut(chunk).and_then(|chunk| chunk.get_mut(set)) {
+            *set = *set << 16 | fingerprint(hash);
+        }
     }
 
     /// Whether a key was here, as far as is known; it is not any more.
@@ -101,19 +113,19 @@ mod tests {
     #[test]
     fn those_that_came_lately_are_known_once() {
         let mut ghost = Ghost::<Global>::new(512);
-        let add = |ghost: &mut Ghost<Global>, n| ghost.add(hash(n), true);
         assert!(!ghost.take(hash(1)));
-        add(&mut ghost, 1);
-        assert!(!ghost.take(hash(1)), "it has no room");
         ghost.fit(1000);
-        ghost.add(hash(1), false);
-        assert!(!ghost.take(hash(1)), "it may not have");
-        (0..500).for_each(|n| add(&mut ghost, n));
+        ghost.add(hash(1));
+        assert!(!ghost.take(hash(1)) && ghost.is_short(), "it has no room yet");
+        while ghost.is_short() {
+            ghost.grow();
+        }
+        (0..500).for_each(|n| ghost.add(hash(n)));
         let known = (0..500).filter(|&n| ghost.take(hash(n))).count();
         assert!(known > 450, "{known}");
         assert_eq!((0..500).filter(|&n| ghost.take(hash(n))).count(), 0);
         // Of many that came before, few are.
-        (0..50_000).for_each(|n| add(&mut ghost, n));
+        (0..50_000).for_each(|n| ghost.add(hash(n)));
         let known = (0..40_000).filter(|&n| ghost.take(hash(n))).count();
         assert!(known < 300, "{known}");
         let charged = ghost.charged();

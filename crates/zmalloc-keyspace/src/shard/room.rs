@@ -102,10 +102,13 @@ impl<M: Memory> Shard<M> {
     /// What is done with each write: whatever has ended is taken out, and segments that will be needed are made free.
     pub(super) fn keep_up(&mut self, bytes: usize, now_ms: u64) {
         self.expire(now_ms);
-        if !self.has_room_for(AHEAD, 0) {
+        let ghost = if self.ghost.is_short() { self.ghost.chunk_bytes() } else { 0 };
+        if !self.has_room_for(AHEAD, ghost + ghost / 4) {
             // The nearer, the faster.
             let pace = if self.has_room_for(AHEAD - 1, 0) { PACE } else { 4 * PACE };
             self.clean(bytes * pace + PACE_MIN, now_ms);
+        } else if ghost > 0 {
+            self.ghost.grow();
         }
     }
 
@@ -254,8 +257,7 @@ impl<M: Memory> Shard<M> {
             (Way::Fifo, Queue::Small) if uses > 1 => Verdict::Stays(Queue::Main, 0),
             (Way::Fifo, Queue::Small) => {
                 let hash = self.settings.hasher.hash_one(entry.key);
-                let may_grow = self.has_room_for(1, self.ghost.chunk_bytes());
-                self.ghost.add(hash, may_grow);
+                self.ghost.add(hash);
                 Verdict::Goes(Why::Evicted)
             }
             (Way::Fifo, Queue::Main) if uses > 0 => Verdict::Stays(Queue::Main, uses - 1),
