@@ -9,6 +9,8 @@ use zmalloc_values::Memory;
 
 /// Entries that have ended and are taken out at each write.
 const PACE: usize = 16;
+/// Entries that have ended and are taken out where a segment is read through.
+const ENDED_MAX: usize = 128;
 /// How often it is looked ahead, in milliseconds.
 const AHEAD_MS: u64 = WINDOW_MS / 4;
 
@@ -27,22 +29,24 @@ impl<M: Memory> Shard<M> {
         self.look_ahead(now_ms) || self.wheel.is_due(now_ms)
     }
 
-    /// Takes out the entry at a place, if it is still there and has ended.
-    fn end(&mut self, place: Place, generation: u32, now_ms: u64) {
+    /// Takes out the entry at a place, if it is still there and has ended; whether it did.
+    fn end(&mut self, place: Place, generation: u32, now_ms: u64) -> bool {
         let segment = self.log.segment(self.log.segment_of(place));
         if segment.generation() != generation || segment.used() == 0 {
-            return;
+            return false;
         }
         crate::entry::set_noted(self.log.bytes_mut(place), false);
         let entry = self.log.entry(place);
         let (deadline_ms, hash) = (self.deadline_ms(place, &entry), self.settings.hasher.hash_one(entry.key));
-        let Some(slot) = self.index.find(hash, |found| found == place) else { return };
-        match deadline_ms {
-            Some(deadline_ms) if deadline_ms <= now_ms => self.take_out(slot, Why::Expired),
+        let Some(slot) = self.index.find(hash, |found| found == place) else { return false };
+        let has_ended = deadline_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms);
+        if has_ended {
+            self.take_out(slot, Why::Expired);
+        } else if let Some(deadline_ms) = deadline_ms {
             // It ends later by now, or the wheel stood still when it was added.
-            Some(deadline_ms) => self.note_deadline(place, deadline_ms, now_ms),
-            None => {}
+            self.note_deadline(place, deadline_ms, now_ms);
         }
+        has_ended
     }
 
     /// An entry is there, or its deadline is another: it is in the wheel if it ends soon, else its segment knows.
@@ -93,14 +97,19 @@ impl<M: Memory> Shard<M> {
         self.ahead = id + 1;
         let segment = self.log.segment(id);
         let (base_ms, generation) = (segment.base_ms(), segment.generation());
-        let (mut at, mut later_ms) = (0, NEVER);
+        let (mut at, mut later_ms, mut ended) = (0, NEVER, 0);
         while let Some(entry) = self.log.entry_at(id, at) {
             if let Some(deadline) = entry.deadline {
                 let deadline_ms = deadline::decode(base_ms, deadline);
                 let place = self.log.place(id, at);
                 at += entry.size;
                 if deadline_ms <= now_ms {
-                    self.end(place, generation, now_ms);
+                    ended += usize::from(self.end(place, generation, now_ms));
+                    if ended == ENDED_MAX {
+                        // The rest the next time.
+                        self.ahead = id;
+                        return true;
+                    }
                     continue;
                 }
                 let is_noted = crate::entry::is_noted(self.log.bytes_mut(place));
