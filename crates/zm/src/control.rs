@@ -224,6 +224,9 @@ impl Ledger {
                     std::thread::sleep(Duration::from_millis(5));
                     continue;
                 }
+                None if self.kind == Kind::Published => {
+                    format!("process {pid} has not done so yet, and will once it runs")
+                }
                 None => format!("process {pid} is idle: it will do so as soon as it has allocated some tens of KiB"),
             };
             let _ = writeln!(io::stderr(), "zm: {said}");

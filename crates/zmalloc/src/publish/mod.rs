@@ -110,16 +110,19 @@ fn start_thread(shared: &'static Mutex<Option<Writer>>, purge: fn() -> bool) -> 
     gate::watch_forks();
     without_signals(|| {
         thread.spawn(move || {
-            let mut pause = INTERVAL;
+            let mut copy_at = Instant::now();
             loop {
-                std::thread::sleep(pause);
-                let started = Instant::now();
+                std::thread::sleep(INTERVAL);
                 let mut writer = lock(shared);
                 // At the end there is none. A copy that fails is made again: the last one stays whole.
                 let Some(writer) = &mut *writer else { return };
-                gate::within(|| _ = writer.copy(false));
+                // Whoever asks is not kept waiting where copies are rare.
                 writer.serve(purge);
-                pause = INTERVAL.max(started.elapsed() * COPY_PART);
+                let started = Instant::now();
+                if started >= copy_at {
+                    gate::within(|| _ = writer.copy(false));
+                    copy_at = started + started.elapsed() * COPY_PART;
+                }
             }
         })
     })?;
