@@ -7,7 +7,10 @@ use zmalloc_keyspace::{Keyspace, Policy};
 /// What all of them can do.
 pub trait Cache: Send + Sync {
     fn set(&self, key: &[u8], value: &[u8]);
-    fn set_for(&self, key: &[u8], value: &[u8], ttl: Duration);
+    /// As `set` where all entries have one time to live, or none.
+    fn set_for(&self, key: &[u8], value: &[u8], _ttl: Duration) {
+        self.set(key, value);
+    }
     /// Whether it is there; its first byte is read.
     fn get(&self, key: &[u8]) -> bool;
     /// Has it do what it put off.
@@ -43,10 +46,6 @@ impl Cache for Moka {
         self.0.insert(key.into(), value.into());
     }
 
-    fn set_for(&self, key: &[u8], value: &[u8], _: Duration) {
-        self.set(key, value);
-    }
-
     fn get(&self, key: &[u8]) -> bool {
         std::hint::black_box(self.0.get(key).map(|value| value[0])).is_some()
     }
@@ -70,10 +69,6 @@ struct Quick(quick_cache::sync::Cache<Box<[u8]>, Box<[u8]>, Weigh>);
 impl Cache for Quick {
     fn set(&self, key: &[u8], value: &[u8]) {
         self.0.insert(key.into(), value.into());
-    }
-
-    fn set_for(&self, key: &[u8], value: &[u8], _: Duration) {
-        self.set(key, value);
     }
 
     fn get(&self, key: &[u8]) -> bool {

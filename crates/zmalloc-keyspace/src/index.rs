@@ -409,7 +409,7 @@ impl<M: Memory> Index<M> {
         self.beyond.shrink(self.beyond_used as usize);
     }
 
-    /// The places of a bucket's chain, and how often each was used.
+    /// The places of a bucket's chain.
     fn chain(&self, number: u32) -> impl Iterator<Item = Place> {
         let mut at = Some(At::Primary(number));
         std::iter::from_fn(move || {

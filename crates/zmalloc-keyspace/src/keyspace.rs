@@ -78,7 +78,10 @@ impl<M: Memory> Part<M> {
 
     /// Runs a section that changes the shard, counted in its scope.
     fn change<R>(&self, section: impl FnOnce(&mut Shard<M>) -> R) -> R {
-        let mut shard = self.lock();
+        self.change_locked(self.lock(), section)
+    }
+
+    fn change_locked<R>(&self, mut shard: MutexGuard<'_, Shard<M>>, section: impl FnOnce(&mut Shard<M>) -> R) -> R {
         #[cfg(feature = "zmalloc")]
         let _entered = self.scope.as_ref().map(zmalloc::Scope::enter);
         section(&mut shard)
@@ -151,7 +154,7 @@ impl<M: Memory> Keyspace<M> {
     pub fn read<R>(&self, key: &[u8], read: impl FnOnce(ValueRef<'_, M>) -> R) -> Option<R> {
         let (hash, part) = self.part(key);
         let result = part.lock().get(hash, key, || self.now_ms(), read);
-        if result.as_ref().err() == Some(&Missing::Ended) {
+        if let Err(Missing::Ended(_)) = result {
             part.change(|shard| shard.take_out_ended(hash, key, self.now_ms()));
         }
         result.ok()
@@ -219,7 +222,7 @@ impl<M: Memory> Keyspace<M> {
         while let Some(part) = self.0.shards.get(shard as usize) {
             let part = part.lock();
             loop {
-                position = part.walk(position, now_ms, |key, value, (entry, _)| {
+                position = part.walk(position, now_ms, |key, value, entry| {
                     told += 1;
                     each(key, value, entry);
                 });
@@ -412,12 +415,12 @@ impl<M: Memory> Keyspace<M> {
             if freed >= bytes {
                 break;
             }
-            let Some(mut shard) = part.try_lock() else { continue };
-            #[cfg(feature = "zmalloc")]
-            let _entered = part.scope.as_ref().map(zmalloc::Scope::enter);
-            let before = shard.used();
-            shard.shrink_to(before.saturating_sub(each), now_ms);
-            freed += before.saturating_sub(shard.used());
+            let Some(shard) = part.try_lock() else { continue };
+            freed += part.change_locked(shard, |shard| {
+                let before = shard.used();
+                shard.shrink_to(before.saturating_sub(each), now_ms);
+                before.saturating_sub(shard.used())
+            });
         }
         freed
     }

@@ -22,7 +22,7 @@ pub(crate) enum Queue {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It has no memory.
+    /// Nothing is in it. It may have its memory still.
     Free,
     /// Written to.
     Open,

@@ -160,7 +160,7 @@ impl Tree {
             return Err(io::Error::from_raw_os_error(allocated));
         }
         let budget = map(&file)?;
-        budget.publish(bytes, fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino()));
+        budget.publish(bytes, namespace());
         Ok(budget)
     }
 
@@ -190,12 +190,16 @@ pub fn set_tree_limit(session: &Path, bytes: u64) -> io::Result<bool> {
         return Err(io::Error::from(io::ErrorKind::InvalidData));
     }
     let budget = map(&file)?;
-    // Of this version, whatever its processes' numbers mean here.
-    let is_known = budget.is_for(fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino()));
+    let is_known = budget.is_for(namespace());
     if is_known {
         budget.set_bytes(bytes);
     }
     Ok(is_known)
+}
+
+/// The namespace in which processes have their numbers here.
+fn namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
 }
 
 /// The file as it is in every process; for as long as zm runs.

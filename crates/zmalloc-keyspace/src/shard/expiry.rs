@@ -51,7 +51,7 @@ impl<M: Memory> Shard<M> {
 
     /// An entry is there, or its deadline is another: it is in the wheel if it ends soon, else its segment knows.
     pub(super) fn note_deadline(&mut self, place: Place, deadline_ms: u64, now_ms: u64) {
-        // Should it end sooner than the wheel has it, by so little it may be late.
+        // It ends no sooner than the wheel has it, and is noted again then.
         if crate::entry::is_noted(self.log.bytes_mut(place)) {
             return;
         }
@@ -99,28 +99,22 @@ impl<M: Memory> Shard<M> {
         let (base_ms, generation) = (segment.base_ms(), segment.generation());
         let (mut at, mut later_ms, mut ended) = (0, NEVER, 0);
         while let Some(entry) = self.log.entry_at(id, at) {
-            if let Some(deadline) = entry.deadline {
-                let deadline_ms = deadline::decode(base_ms, deadline);
-                let place = self.log.place(id, at);
-                at += entry.size;
-                if deadline_ms <= now_ms {
-                    ended += usize::from(self.end(place, generation, now_ms));
-                    if ended == ENDED_MAX {
-                        // The rest the next time.
-                        self.ahead = id;
-                        return true;
-                    }
-                    continue;
-                }
-                let is_noted = crate::entry::is_noted(self.log.bytes_mut(place));
-                if !is_noted
-                    && (deadline_ms > horizon_ms || !self.add_to_wheel(now_ms, deadline_ms, (place, generation)))
-                {
-                    later_ms = later_ms.min(deadline_ms);
+            let (place, deadline) = (self.log.place(id, at), entry.deadline);
+            at += entry.size;
+            let Some(deadline_ms) = deadline.map(|deadline| deadline::decode(base_ms, deadline)) else { continue };
+            if deadline_ms <= now_ms {
+                ended += usize::from(self.end(place, generation, now_ms));
+                if ended == ENDED_MAX {
+                    // The rest the next time.
+                    self.ahead = id;
+                    return true;
                 }
                 continue;
             }
-            at += entry.size;
+            let is_noted = crate::entry::is_noted(self.log.bytes_mut(place));
+            if !is_noted && (deadline_ms > horizon_ms || !self.add_to_wheel(now_ms, deadline_ms, (place, generation))) {
+                later_ms = later_ms.min(deadline_ms);
+            }
         }
         self.log.segment_mut(id).set_due_ms(later_ms);
         true

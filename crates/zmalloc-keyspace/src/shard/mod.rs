@@ -22,10 +22,11 @@ use zmalloc_values::{Counted, Kind, Memory, Object, Thresholds};
 pub(crate) struct NoRoom;
 
 /// Why nothing is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Missing {
     Absent,
-    Ended,
+    /// It is still in this slot.
+    Ended(Slot),
 }
 
 /// A value, to be read.
@@ -67,6 +68,7 @@ pub(crate) struct Counters {
 
 /// Values whose entry would be longer than this part of a segment lie by themselves.
 const LONG_PART: usize = 8;
+
 /// Why an entry is taken out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
@@ -202,17 +204,23 @@ impl<M: Memory> Shard<M> {
         entry.deadline.map(|deadline| deadline::decode(base_ms, deadline))
     }
 
-    /// The slot of a key that has not ended. One that has is taken out.
-    fn find_live(&mut self, hash: u64, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<(Slot, Place)> {
-        let slot = self.find(hash, key)?;
+    /// Where a key is that has not ended.
+    fn locate(&self, hash: u64, key: &[u8], now_ms: impl FnOnce() -> u64) -> Result<(Slot, Place), Missing> {
+        let slot = self.find(hash, key).ok_or(Missing::Absent)?;
         let place = self.index.place(slot);
         match self.deadline_ms(place, &self.log.entry(place)) {
-            Some(deadline_ms) if deadline_ms <= now_ms() => {
-                self.take_out(slot, Why::Expired);
-                None
-            }
-            _ => Some((slot, place)),
+            Some(deadline_ms) if deadline_ms <= now_ms() => Err(Missing::Ended(slot)),
+            _ => Ok((slot, place)),
         }
+    }
+
+    /// The same. One that has ended is taken out.
+    fn find_live(&mut self, hash: u64, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<(Slot, Place)> {
+        let located = self.locate(hash, key, now_ms);
+        if let Err(Missing::Ended(slot)) = located {
+            self.take_out(slot, Why::Expired);
+        }
+        located.ok()
     }
 
     /// Reads a value. One that has ended is left where it is, and said to have: to take it out frees memory, which is the
@@ -224,16 +232,7 @@ impl<M: Memory> Shard<M> {
         now_ms: impl Fn() -> u64,
         read: impl FnOnce(ValueRef<'_, M>) -> R,
     ) -> Result<R, Missing> {
-        let slot = self.find(hash, key).ok_or(Missing::Absent);
-        let found = slot.and_then(|slot| {
-            let place = self.index.place(slot);
-            let has_ended = |deadline_ms| deadline_ms <= now_ms();
-            match self.deadline_ms(place, &self.log.entry(place)) {
-                Some(deadline_ms) if has_ended(deadline_ms) => Err(Missing::Ended),
-                _ => Ok((slot, place)),
-            }
-        });
-        match found {
+        match self.locate(hash, key, &now_ms) {
             Ok((slot, place)) => {
                 self.counters.hits += 1;
                 self.note_use(slot, place, now_ms);
@@ -306,18 +305,13 @@ impl<M: Memory> Shard<M> {
     }
 
     /// What is at a position of the table, and the next one; see [`Index::at_position`].
-    pub(crate) fn walk(
-        &self,
-        position: u32,
-        now_ms: u64,
-        mut each: impl FnMut(&[u8], ValueRef<'_, M>, (usize, Option<u64>)),
-    ) -> u32 {
+    pub(crate) fn walk(&self, position: u32, now_ms: u64, mut each: impl FnMut(&[u8], ValueRef<'_, M>, usize)) -> u32 {
         let (places, next) = self.index.at_position(position);
         for place in places {
             let entry = self.log.entry(place);
             let deadline_ms = self.deadline_ms(place, &entry);
             if deadline_ms.is_none_or(|deadline_ms| deadline_ms > now_ms) {
-                each(entry.key, self.value(&entry), (entry.size, deadline_ms));
+                each(entry.key, self.value(&entry), entry.size);
             }
         }
         next
@@ -405,16 +399,7 @@ impl<M: Memory> Shard<M> {
         match before.and_then(|_| self.find_but(hash, key, place)) {
             Some(slot) => {
                 let old = self.index.place(slot);
-                let entry = self.log.entry(old);
-                let (old_form, number) = (entry.form, (entry.form != Form::Bytes).then(|| entry.index()));
-                let (kind, beside, old_queue) = (self.kind_of(&entry), self.beside_of(&entry), self.queue_of(old));
-                self.volatile -= usize::from(entry.deadline.is_some());
-                self.kinds[kind as usize] -= 1;
-                self.beside_in[old_queue as usize] -= beside;
-                self.log.bury(old);
-                if let Some(number) = number {
-                    self.drop_beside(old_form, number);
-                }
+                self.count_out(old);
                 self.index.set_place(slot, place);
                 self.index.count_use(slot);
             }
@@ -563,12 +548,6 @@ impl<M: Memory> Shard<M> {
 
     fn take_out(&mut self, slot: Slot, why: Why) {
         let place = self.index.place(slot);
-        let entry = self.log.entry(place);
-        let beside = (entry.form != Form::Bytes).then(|| (entry.form, entry.index()));
-        let (kind, charged, queue) = (self.kind_of(&entry), self.beside_of(&entry), self.queue_of(place));
-        self.volatile -= usize::from(entry.deadline.is_some());
-        self.kinds[kind as usize] -= 1;
-        self.beside_in[queue as usize] -= charged;
         match why {
             Why::Removed => {}
             Why::Evicted => self.counters.evicted += 1,
@@ -576,6 +555,17 @@ impl<M: Memory> Shard<M> {
         }
         let (log, hasher) = (&self.log, &self.settings.hasher);
         self.index.remove(slot, |place| hasher.hash_one(log.entry(place).key));
+        self.count_out(place);
+    }
+
+    /// The table does not lead to an entry any more: it goes out of all figures, and its value beside it goes.
+    fn count_out(&mut self, place: Place) {
+        let entry = self.log.entry(place);
+        let beside = (entry.form != Form::Bytes).then(|| (entry.form, entry.index()));
+        let (kind, charged, queue) = (self.kind_of(&entry), self.beside_of(&entry), self.queue_of(place));
+        self.volatile -= usize::from(entry.deadline.is_some());
+        self.kinds[kind as usize] -= 1;
+        self.beside_in[queue as usize] -= charged;
         self.log.bury(place);
         if let Some((form, number)) = beside {
             self.drop_beside(form, number);

@@ -64,15 +64,6 @@ pub(super) struct Threshold {
     now_ms: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// There is nothing to be cleaned.
-    None,
-    More,
-    /// A segment was given back.
-    Done,
-}
-
 impl<M: Memory> Shard<M> {
     pub(super) fn random(&mut self) -> u64 {
         // xorshift64*: Vigna, 2016.
@@ -136,9 +127,9 @@ impl<M: Memory> Shard<M> {
             }
             // Where the first few gave nothing, as all in them is in use, whoever comes next goes: nobody waits longer.
             self.is_forced = cleaned >= PATIENCE;
-            let progress = self.clean(usize::MAX, now_ms);
+            let has_cleaned = self.clean(usize::MAX, now_ms);
             self.is_forced = false;
-            if tries == 0 || progress == Progress::None {
+            if tries == 0 || !has_cleaned {
                 return Err(NoRoom);
             }
             tries -= 1;
@@ -158,7 +149,7 @@ impl<M: Memory> Shard<M> {
             if self.log.drop_spare() {
                 continue;
             }
-            if tries == 0 || self.clean(usize::MAX, now_ms) == Progress::None {
+            if tries == 0 || !self.clean(usize::MAX, now_ms) {
                 return;
             }
             tries -= 1;
@@ -185,9 +176,9 @@ impl<M: Memory> Shard<M> {
         }
     }
 
-    /// Cleans so many bytes of a segment, or until it is empty.
-    pub(super) fn clean(&mut self, mut bytes: usize, now_ms: u64) -> Progress {
-        let Some(mut cleaning) = self.cleaning.take().or_else(|| self.choose(now_ms)) else { return Progress::None };
+    /// Cleans so many bytes of a segment, or until it is empty. False if there is nothing to be cleaned, or nothing came of it.
+    pub(super) fn clean(&mut self, mut bytes: usize, now_ms: u64) -> bool {
+        let Some(mut cleaning) = self.cleaning.take().or_else(|| self.choose(now_ms)) else { return false };
         loop {
             let Some(entry) = self.log.entry_at(cleaning.segment, cleaning.at) else {
                 return self.finish(&cleaning);
@@ -196,14 +187,15 @@ impl<M: Memory> Shard<M> {
             // One at least.
             if bytes == 0 {
                 self.cleaning = Some(cleaning);
-                return Progress::More;
+                return true;
             }
             bytes = bytes.saturating_sub(size);
             let place = self.log.place(cleaning.segment, cleaning.at);
-            let slot = self.index.find(self.settings.hasher.hash_one(entry.key), |found| found == place);
+            let hash = self.settings.hasher.hash_one(entry.key);
+            let slot = self.index.find(hash, |found| found == place);
             // Otherwise it was taken out, or is elsewhere by now.
             if let Some(slot) = slot {
-                let verdict = match self.look_at(slot, place, cleaning.way, now_ms) {
+                let verdict = match self.look_at((slot, hash), place, cleaning.way, now_ms) {
                     Verdict::Stays(..) if self.is_forced && self.may_go(place) => Verdict::Goes(Why::Evicted),
                     verdict => verdict,
                 };
@@ -229,22 +221,22 @@ impl<M: Memory> Shard<M> {
         }
     }
 
-    /// All of a segment was looked at.
-    fn finish(&mut self, cleaning: &Cleaning) -> Progress {
+    /// All of a segment was looked at. False if it is as it was.
+    fn finish(&mut self, cleaning: &Cleaning) -> bool {
         let segment = self.log.segment(cleaning.segment);
         let (used, live) = (segment.used(), segment.live());
         self.adapt(cleaning, used);
         if live == 0 {
             self.log.release(cleaning.segment);
-            return Progress::Done;
+            return true;
         }
         // What could not be moved is there still.
         self.log.put_back(cleaning.segment);
-        if cleaning.went { Progress::Done } else { Progress::None }
+        cleaning.went
     }
 
     /// What becomes of an entry that is there.
-    fn look_at(&mut self, slot: Slot, place: Place, way: Way, now_ms: u64) -> Verdict {
+    fn look_at(&mut self, (slot, hash): (Slot, u64), place: Place, way: Way, now_ms: u64) -> Verdict {
         let entry = self.log.entry(place);
         let deadline_ms = self.deadline_ms(place, &entry);
         if deadline_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms) {
@@ -256,7 +248,6 @@ impl<M: Memory> Shard<M> {
             (Way::Compact, queue) => Verdict::Stays(queue, uses),
             (Way::Fifo, Queue::Small) if uses > 1 => Verdict::Stays(Queue::Main, 0),
             (Way::Fifo, Queue::Small) => {
-                let hash = self.settings.hasher.hash_one(entry.key);
                 self.ghost.add(hash);
                 Verdict::Goes(Why::Evicted)
             }
